@@ -1,0 +1,63 @@
+# Tokenward. "make help" lists the targets.
+SHELL := /usr/bin/env bash
+.DEFAULT_GOAL := help
+
+ARGS ?=
+NEWEST := v1.37
+OLDEST := v1.33
+TESTFLAGS ?= -timeout=20m
+
+# The directory of the binaries of a version; KUBEBUILDER_ASSETS, where set, is used instead.
+assets = $(if $(KUBEBUILDER_ASSETS),$(KUBEBUILDER_ASSETS),$(firstword $(wildcard $(CURDIR)/bin/k8s/$(1).*)))
+
+.PHONY: help
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## Build bin/webhook and bin/kubectl-tokenward
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+.PHONY: run
+run: ## Judge the example pods over TLS and serve on; ARGS=--once exits after them
+	@go build -o bin/examples ./examples && exec bin/examples $(ARGS)
+
+.PHONY: test
+test: cluster-newest ## Run all tests, against the newest Kubernetes that is supported
+	KUBEBUILDER_ASSETS=$(call assets,$(NEWEST)) go test $(TESTFLAGS) ./...
+	cd test/cluster/$(NEWEST) && go test $(TESTFLAGS) ./...
+
+.PHONY: test-all
+test-all: test cluster-oldest ## Run all tests, and those against an API server with the oldest Kubernetes, too
+	KUBEBUILDER_ASSETS=$(call assets,$(OLDEST)) go test -count=1 $(TESTFLAGS) ./test/e2e
+
+.PHONY: verify
+verify: bin/tools/golangci-lint ## Lint, and check that generated files are fresh
+	bin/tools/golangci-lint run ./...
+	hack/verify-generated.sh
+
+.PHONY: generate
+generate: bin/tools/controller-gen ## Write all generated files anew
+	bin/tools/controller-gen object paths=./pkg/apis/...
+	go run ./hack/checkdocs docs/checks
+
+.PHONY: bench
+bench: ## Measure; prints ratios, side by side in one run
+	go test -run '^$$' -bench . -benchmem ./pkg/... ./test/bench
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser of untrusted input, FUZZTIME (10m) each
+	hack/fuzz.sh $(or $(FUZZTIME),10m)
+
+.PHONY: cluster-binaries cluster-newest cluster-oldest
+cluster-binaries: cluster-newest cluster-oldest ## Build etcd, kube-apiserver and kube-controller-manager of both versions under test
+cluster-newest:
+	$(if $(KUBEBUILDER_ASSETS),@:,test/cluster/build.sh $(NEWEST))
+cluster-oldest:
+	$(if $(KUBEBUILDER_ASSETS),@:,test/cluster/build.sh $(OLDEST))
+
+# Linters and generators are pinned by the Go module in tools/.
+bin/tools/%: tools/go.mod tools/go.sum
+	@mkdir -p bin/tools
+	cd tools && go build -o ../bin/tools/ $$(go list -f '{{.ImportPath}}' tool | grep '/$*$$')
+	@touch $@

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for the given time each.
+#
+#   hack/fuzz.sh 10m
+set -euo pipefail
+cd "$(dirname "$0")/.."
+for package in $(go list ./pkg/...); do
+	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+		echo "--- $package $target"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "$package"
+	done
+done
