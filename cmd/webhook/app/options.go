@@ -1,0 +1,93 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Options are the flags of the webhook server.
+type Options struct {
+	Kubeconfig    string
+	ClusterState  string
+	PolicyFile    string
+	DryRun        bool
+	WebhookPort   int
+	WebhookHost   string
+	CertDir       string
+	SelfSigned    bool
+	MetricsAddr   string
+	HealthAddr    string
+	ShutdownDelay time.Duration
+	LogLevel      string
+	LogFormat     string
+}
+
+// NewOptions returns the defaults.
+func NewOptions() *Options {
+	return &Options{
+		WebhookPort: 9443, MetricsAddr: ":8080", HealthAddr: ":8081", ShutdownDelay: 5 * time.Second,
+		LogLevel: "info", LogFormat: "json",
+	}
+}
+
+// AddFlags adds the flags to a set.
+func (o *Options) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "how to reach the API server; in-cluster configuration otherwise")
+	f.StringVar(&o.ClusterState, "cluster-state", o.ClusterState, "embedded mode: take all facts from the manifests in this file or directory, without an API server")
+	f.StringVar(&o.PolicyFile, "policy-file", o.PolicyFile, "TokenPolicies from a file, reloaded when it changes; built-in defaults otherwise")
+	f.BoolVar(&o.DryRun, "dry-run", o.DryRun, "deny and change nothing, record everything")
+	f.IntVar(&o.WebhookPort, "webhook-port", o.WebhookPort, "port of the webhook")
+	f.StringVar(&o.WebhookHost, "webhook-host", o.WebhookHost, "address that the webhook listens on; all if empty")
+	f.StringVar(&o.CertDir, "cert-dir", o.CertDir, "directory with tls.crt and tls.key, reloaded when they change; with --self-signed, where ca.crt is written")
+	f.BoolVar(&o.SelfSigned, "self-signed", o.SelfSigned, "serve with a certificate of our own making")
+	f.StringVar(&o.MetricsAddr, "metrics-addr", o.MetricsAddr, "address of /metrics; 0 turns it off")
+	f.StringVar(&o.HealthAddr, "health-addr", o.HealthAddr, "address of /healthz and /readyz; 0 turns it off")
+	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "how long to go on serving, unready, after SIGTERM")
+	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "debug, info or error")
+	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "json or console")
+}
+
+// Validate reports every flag that can't be used, by name.
+func (o *Options) Validate() error {
+	var errs []error
+	fail := func(flag, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("--%s: %s", flag, fmt.Sprintf(format, args...)))
+	}
+	if o.WebhookPort < 1 || o.WebhookPort > 65535 {
+		fail("webhook-port", "%d is not between 1 and 65535", o.WebhookPort)
+	}
+	for flag, addr := range map[string]string{"metrics-addr": o.MetricsAddr, "health-addr": o.HealthAddr} {
+		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "0" {
+			fail(flag, "%q is not HOST:PORT, :PORT or 0", addr)
+		}
+	}
+	if o.ShutdownDelay < 0 {
+		fail("shutdown-delay", "must not be negative")
+	}
+	if o.LogFormat != "json" && o.LogFormat != "console" {
+		fail("log-format", "%q is neither json nor console", o.LogFormat)
+	}
+	if _, err := logLevel(o.LogLevel); err != nil {
+		fail("log-level", "%v", err)
+	}
+	if o.ClusterState != "" && o.Kubeconfig != "" {
+		fail("cluster-state", "takes the place of --kubeconfig: give one of the two")
+	}
+	if o.ClusterState != "" {
+		if _, err := os.Stat(o.ClusterState); err != nil {
+			fail("cluster-state", "%v", err)
+		}
+	}
+	switch {
+	case o.SelfSigned && o.ClusterState == "":
+		fail("self-signed", "is only available with --cluster-state in this version: give --cert-dir")
+	case !o.SelfSigned && o.CertDir == "":
+		fail("cert-dir", "give a directory with tls.crt and tls.key, or --self-signed")
+	}
+	return errors.Join(errs...)
+}

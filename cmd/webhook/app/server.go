@@ -1,0 +1,267 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"tokenward.dev/tokenward/pkg/admission"
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/inventory"
+	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/policysource"
+	"tokenward.dev/tokenward/pkg/servingcert"
+)
+
+// start is a part that runs until its context ends.
+type start func(context.Context) error
+
+// Server is a webhook server ready to run.
+type Server struct {
+	options  *Options
+	log      logr.Logger
+	metrics  *metrics.Metrics
+	policies *policysource.File
+	source   admission.Source
+	synced   func() bool
+	getCert  func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	webhook  webhook.Server
+	parts    []start // all but the webhook itself
+	stopping atomic.Bool
+}
+
+// New checks the options and puts a server together. Nothing runs yet.
+func New(o *Options, logTo io.Writer) (*Server, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	log, err := newLogger(o.LogLevel, o.LogFormat, logTo)
+	if err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	logf.SetLogger(log)
+	klog.SetLogger(log)
+	s := &Server{options: o, log: log, metrics: metrics.New()}
+	for _, step := range []func() error{s.usePolicies, s.useSource, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *Server) usePolicies() (err error) {
+	checks := policy.Checks()
+	if err := policy.ValidateChecks(checks); err != nil {
+		return err
+	}
+	s.policies, err = policysource.NewFile(s.options.PolicyFile, checks, policy.Options{DryRun: s.options.DryRun}, s.metrics, s.log.WithName("policies"))
+	if err != nil {
+		return fmt.Errorf("--policy-file: %w", err)
+	}
+	s.parts = append(s.parts, s.policies.Start)
+	return nil
+}
+
+func (s *Server) useSource() error {
+	if s.options.ClusterState != "" {
+		cluster, err := readState(s.options.ClusterState)
+		if err != nil {
+			return err
+		}
+		s.source, s.synced = manifestSource{cluster}, func() bool { return true }
+		return nil
+	}
+	config, err := restConfig(s.options.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("--kubeconfig: %w", err)
+	}
+	inv, err := inventory.New(config, s.metrics, s.log.WithName("inventory"))
+	if err != nil {
+		return err
+	}
+	s.source, s.synced = inv, inv.Synced
+	s.parts = append(s.parts, inv.Start)
+	return nil
+}
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
+}
+
+func (s *Server) useCertificate() error {
+	if s.options.SelfSigned {
+		hosts := []string{"localhost", "127.0.0.1", "::1"}
+		if h := s.options.WebhookHost; h != "" {
+			hosts = append(hosts, h)
+		}
+		own, err := servingcert.NewSelfSigned(hosts, time.Now())
+		if err != nil {
+			return err
+		}
+		if dir := s.options.CertDir; dir != "" {
+			if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "ca.crt"), own.CA(), 0o644)); err != nil {
+				return fmt.Errorf("--cert-dir: %w", err)
+			}
+		}
+		s.getCert = own.GetCertificate
+		s.parts = append(s.parts, own.Start)
+		return nil
+	}
+	watcher, err := certwatcher.New(filepath.Join(s.options.CertDir, "tls.crt"), filepath.Join(s.options.CertDir, "tls.key"))
+	if err != nil {
+		return fmt.Errorf("--cert-dir: %w", err)
+	}
+	s.getCert = watcher.GetCertificate
+	s.parts = append(s.parts, watcher.Start)
+	return nil
+}
+
+func (s *Server) useWebhook() error {
+	s.webhook = webhook.NewServer(webhook.Options{
+		Host: s.options.WebhookHost, Port: s.options.WebhookPort,
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+			c.MinVersion = tls.VersionTLS12
+			c.NextProtos = []string{"h2", "http/1.1"}
+			c.GetCertificate = s.getCert
+		}},
+	})
+	for path, most := range map[string]v1alpha1.Action{"/validate/pods": v1alpha1.Deny, "/warn/pods": v1alpha1.Warn} {
+		s.webhook.Register(path, &admission.Handler{
+			Path: path, AtMost: most, Policies: s.policies, Source: s.source, Ready: s.synced, Now: time.Now,
+			Metrics: s.metrics, Log: s.log.WithName("admission"),
+		})
+	}
+	return nil
+}
+
+func (s *Server) useHealth() error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.ready(r); err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	return s.useHTTP("health-addr", s.options.HealthAddr, mux)
+}
+
+// ready reports why the server should get no reviews, or nil.
+func (s *Server) ready(r *http.Request) error {
+	if s.stopping.Load() {
+		return errors.New("shutting down")
+	}
+	if !s.synced() {
+		return errors.New("the index of the cluster is not complete yet")
+	}
+	cert, err := s.getCert(nil)
+	if err != nil || cert == nil || cert.Leaf == nil {
+		return errors.New("no serving certificate")
+	}
+	if now := time.Now(); now.After(cert.Leaf.NotAfter) || now.Before(cert.Leaf.NotBefore) {
+		return fmt.Errorf("the serving certificate is good only from %s to %s", cert.Leaf.NotBefore, cert.Leaf.NotAfter)
+	}
+	return s.webhook.StartedChecker()(r)
+}
+
+func (s *Server) useMetrics() error {
+	handler := promhttp.HandlerFor(s.metrics.Registry, promhttp.HandlerOpts{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/metrics", func(w http.ResponseWriter, r *http.Request) {
+		if cert, err := s.getCert(nil); err == nil && cert != nil && cert.Leaf != nil {
+			s.metrics.CertificateNotAfter.Set(float64(cert.Leaf.NotAfter.Unix()))
+		}
+		handler.ServeHTTP(w, r)
+	})
+	return s.useHTTP("metrics-addr", s.options.MetricsAddr, mux)
+}
+
+// useHTTP adds a plain HTTP server; "0" means none.
+func (s *Server) useHTTP(flag, addr string, handler http.Handler) error {
+	if addr == "0" {
+		return nil
+	}
+	server := &http.Server{Addr: addr, Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	s.parts = append(s.parts, func(ctx context.Context) error {
+		stopped := context.AfterFunc(ctx, func() { _ = server.Close() })
+		defer stopped()
+		if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("--%s: %w", flag, err)
+		}
+		return nil
+	})
+	return nil
+}
+
+// Run serves until the context ends, and then: becomes unready, goes on
+// serving for the shutdown delay, so that nobody is sent to a closed door,
+// answers what is in flight, and returns nil.
+func (s *Server) Run(ctx context.Context) error {
+	partsCtx, stopParts := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopParts()
+	parts, partsCtx := errgroup.WithContext(partsCtx)
+	for _, p := range s.parts {
+		parts.Go(func() error { return p(partsCtx) })
+	}
+	serveCtx, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	served := make(chan error, 1)
+	go func() { served <- s.webhook.Start(serveCtx) }()
+	s.log.Info("Starting", "mode", s.mode(), "dryRun", s.options.DryRun, "policies", s.policies.Snapshot().Policies())
+
+	var err error
+	select {
+	case <-ctx.Done():
+		s.stopping.Store(true)
+		s.log.Info("Shutting down: unready, serving on", "delay", s.options.ShutdownDelay.String())
+		select {
+		case <-time.After(s.options.ShutdownDelay):
+		case <-partsCtx.Done():
+		}
+		stopServing()
+		err = <-served
+	case err = <-served: // it could not listen
+	case <-partsCtx.Done(): // a part failed; parts.Wait tells why
+		stopServing()
+		err = <-served
+	}
+	stopParts()
+	if err != nil {
+		err = fmt.Errorf("webhook server: %w", err)
+	}
+	if err := errors.Join(err, parts.Wait()); err != nil {
+		return err
+	}
+	s.log.Info("Stopped")
+	return nil
+}
+
+func (s *Server) mode() string {
+	if s.options.ClusterState != "" {
+		return "embedded"
+	}
+	return "cluster"
+}

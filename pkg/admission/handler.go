@@ -1,0 +1,175 @@
+// Package admission holds the webhooks: HTTP handlers that decode a review,
+// gather the facts that the policies need, let them judge, and answer. No rule
+// of the game lives here; see package policy.
+package admission
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admission/v1"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/policy"
+)
+
+const (
+	// maxBody is above what an API server sends: it takes requests of up to
+	// 3 MiB, and a review carries the object and the old object.
+	maxBody = 12 << 20
+	// bodyTimeout bounds how long a client may take to send its body, and to
+	// read the answer.
+	bodyTimeout = 10 * time.Second
+	// gatherTimeout bounds the look-ups of a review.
+	gatherTimeout = 2 * time.Second
+	// defaultTimeout is what the API server grants a webhook that names none.
+	defaultTimeout = 10 * time.Second
+)
+
+// Source gives facts about a cluster for a request that arrived at some time.
+type Source interface {
+	Gather(ctx context.Context, arrived time.Time, needs func(*facts.Set) []facts.Query) *facts.Set
+}
+
+// Policies gives the policies in force.
+type Policies interface {
+	Snapshot() *policy.Snapshot
+}
+
+// Handler judges pods. All fields are required but AtMost.
+type Handler struct {
+	// Path the handler is served at; it labels metrics.
+	Path string
+	// AtMost is the strongest action that comes of it; Deny if empty.
+	AtMost   v1alpha1.Action
+	Policies Policies
+	Source   Source
+	// Ready reports whether everything that a judgement stands on is there.
+	Ready   func() bool
+	Now     func() time.Time
+	Metrics *metrics.Metrics
+	Log     logr.Logger
+}
+
+// httpError is an answer that is no verdict: the failurePolicy decides.
+type httpError struct {
+	code    int
+	outcome string
+	err     error
+}
+
+func (e *httpError) Error() string { return e.err.Error() }
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	arrived := h.Now()
+	kind, operation, outcome := "other", "unknown", "error"
+	defer func() {
+		if p := recover(); p != nil {
+			h.Log.Error(fmt.Errorf("%v", p), "Panic in a review; answered 500", "path", h.Path, "stack", string(debug.Stack()))
+			http.Error(w, "internal error", http.StatusInternalServerError)
+		}
+		h.Metrics.Reviews.WithLabelValues(h.Path, kind, operation, outcome).Inc()
+		h.Metrics.ReviewDuration.WithLabelValues(h.Path).Observe(h.Now().Sub(arrived).Seconds())
+	}()
+	request, err := h.decode(w, r)
+	if err != nil {
+		outcome = err.outcome
+		http.Error(w, err.Error(), err.code)
+		return
+	}
+	if request.isPod() {
+		kind = "Pod"
+	}
+	operation = operationLabel(request.Operation)
+	verdict := h.judge(r, arrived, request)
+	outcome = verdict.Outcome()
+	h.record(request, &verdict)
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(answer(request.UID, &verdict)); err != nil {
+		h.Log.V(1).Info("The client did not take the answer", "path", h.Path, "error", err.Error())
+	}
+}
+
+func (h *Handler) decode(w http.ResponseWriter, r *http.Request) (*podRequest, *httpError) {
+	if r.Method != http.MethodPost {
+		return nil, &httpError{http.StatusMethodNotAllowed, "bad_request", errors.New("an AdmissionReview must be sent with POST")}
+	}
+	if !h.Ready() {
+		return nil, &httpError{http.StatusServiceUnavailable, "not_ready", errors.New("not ready to judge: caches or policies are not loaded yet")}
+	}
+	// A body that never ends must not hold the connection; errors mean that the
+	// transport has no deadlines, as in unit tests.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	_ = control.SetWriteDeadline(time.Now().Add(2 * bodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, &httpError{http.StatusRequestEntityTooLarge, "bad_request", fmt.Errorf("the body is larger than %d bytes", maxBody)}
+	} else if err != nil {
+		return nil, &httpError{http.StatusBadRequest, "bad_request", fmt.Errorf("the body could not be read: %w", err)}
+	}
+	request, err := decodePod(body)
+	if err != nil {
+		return nil, &httpError{http.StatusBadRequest, "bad_request", err}
+	}
+	return request, nil
+}
+
+func (h *Handler) judge(r *http.Request, arrived time.Time, request *podRequest) policy.Verdict {
+	review := request.review()
+	review.AtMost = h.AtMost
+	plan := h.Policies.Snapshot().Plan(review)
+	// The server's shutdown cancels the request's context; a review in flight is
+	// still answered in full.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), gatherBudget(r.URL.Query().Get("timeout")))
+	defer cancel()
+	return plan.Judge(h.Source.Gather(ctx, arrived, plan.Needs), arrived)
+}
+
+// gatherBudget leaves a second of the API server's own time-out, which it
+// sends rounded up to seconds.
+func gatherBudget(timeout string) time.Duration {
+	granted, err := time.ParseDuration(timeout)
+	if err != nil || granted <= 0 {
+		granted = defaultTimeout
+	}
+	if granted <= time.Second {
+		return granted / 2
+	}
+	return min(gatherTimeout, granted-time.Second)
+}
+
+// record writes the metrics, and what was refused or found into the log.
+func (h *Handler) record(request *podRequest, v *policy.Verdict) {
+	for i := range v.Findings {
+		f := &v.Findings[i]
+		h.Metrics.Findings.WithLabelValues(f.Check, string(f.Action), f.State.String()).Inc()
+		h.Log.V(1).Info("Finding", "uid", request.UID, "namespace", request.Namespace, "operation", request.Operation,
+			"check", f.Check, "action", f.Action, "state", f.State.String(), "object", f.Object.String(), "path", f.Path)
+	}
+	for i := range v.Would {
+		f := &v.Would[i]
+		h.Metrics.WouldFindings.WithLabelValues(f.Check, string(f.Action), f.State.String()).Inc()
+		h.Log.V(1).Info("Would have acted", "uid", request.UID, "namespace", request.Namespace, "operation", request.Operation,
+			"check", f.Check, "action", f.Action, "state", f.State.String(), "object", f.Object.String(), "path", f.Path)
+	}
+}
+
+// operationLabel keeps the label set closed.
+func operationLabel(o admissionv1.Operation) string {
+	switch o {
+	case admissionv1.Create, admissionv1.Update, admissionv1.Delete, admissionv1.Connect:
+		return string(o)
+	}
+	return "unknown"
+}

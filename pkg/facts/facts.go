@@ -1,0 +1,229 @@
+// Package facts holds what is known of a cluster as plain values: a Query asks
+// about one object, a Fact answers, and a Set keeps the answers of one review.
+//
+// It is pure: it imports package reference and nothing else of ours. Where the
+// answers come from is the business of packages inventory (an API server) and
+// facts/manifest (manifests); a test can write them down by hand.
+package facts
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"tokenward.dev/tokenward/pkg/reference"
+)
+
+// State is what is known of an object, or of one of its keys.
+type State uint8
+
+// The three states. The zero value is Unknown, so that what nobody wrote down
+// is never taken for absent.
+const (
+	Unknown State = iota
+	Absent
+	Present
+)
+
+// String returns the state in lower case, as it stands in findings and metrics.
+func (s State) String() string {
+	switch s {
+	case Absent:
+		return "absent"
+	case Present:
+		return "present"
+	case Unknown:
+	}
+	return "unknown"
+}
+
+// Why says why something is unknown. It is a closed set: it labels metrics.
+type Why string
+
+// The reasons for not knowing.
+const (
+	NotAsked  Why = ""           // nobody looked it up
+	Timeout   Why = "time-out"   // no answer before the review's deadline
+	Forbidden Why = "forbidden"  // 401 or 403
+	Throttled Why = "throttled"  // 429, or the budget for look-ups is spent
+	Failed    Why = "failed"     // any other error
+	NotServed Why = "not served" // the API server does not know the kind
+	Declared  Why = "declared"   // a case or a cluster state says so
+)
+
+// Kinds beyond those that a PodSpec can point at.
+const (
+	// Namespace answers with Labels.
+	Namespace reference.Kind = "Namespace"
+	// SecretProviderClass (secrets-store.csi.x-k8s.io) answers with Names: the
+	// Secrets that the driver makes for a pod that mounts the class.
+	SecretProviderClass reference.Kind = "SecretProviderClass"
+	// TokenSecretsOf is no object: it asks for the Names of the token Secrets
+	// of the account Name. It is a hint for messages, never a ground to deny.
+	TokenSecretsOf reference.Kind = "TokenSecretsOf"
+)
+
+// Object identifies what a query is about.
+type Object struct {
+	Kind reference.Kind
+	// Namespace is empty for cluster-scoped kinds.
+	Namespace string
+	Name      string
+	// SignerName and Labels choose ClusterTrustBundles where Name is empty.
+	SignerName, Labels string
+}
+
+// String returns the object as findings name it: "Secret shop/db".
+func (o Object) String() string {
+	switch {
+	case o.SignerName != "":
+		return string(o.Kind) + " of signer " + o.SignerName
+	case o.Namespace != "":
+		return string(o.Kind) + " " + o.Namespace + "/" + o.Name
+	}
+	return string(o.Kind) + " " + o.Name
+}
+
+// Selector returns the label selector in Labels. It fails if Labels is no selector.
+func (o Object) Selector() (labels.Selector, error) {
+	if o.Labels == reference.NoLabels {
+		return labels.Nothing(), nil
+	}
+	return labels.Parse(o.Labels)
+}
+
+// Query asks whether an object exists and which of the named keys it has.
+type Query struct {
+	Object
+	// Keys of a Secret or ConfigMap whose state the answer must tell.
+	Keys []string
+}
+
+// Fact answers a query. It never holds the value of a key.
+type Fact struct {
+	State State
+	Why   Why // where State, or that of a key, is Unknown
+	// Keys has the state of every key that was asked for.
+	Keys map[string]State
+	// Labels of a Namespace.
+	Labels map[string]string
+	// Names: see SecretProviderClass and TokenSecretsOf. Sorted.
+	Names []string
+}
+
+// Key returns what is known of a key. An absent object has no keys.
+func (f *Fact) Key(name string) State {
+	if f.State == Absent {
+		return Absent
+	}
+	return f.Keys[name]
+}
+
+// answers reports whether the fact settles the query, be it with "unknown".
+func (f *Fact) answers(q *Query) bool {
+	if f.State == Absent || (f.State == Unknown && f.Why != NotAsked) {
+		return true
+	}
+	if f.State != Present {
+		return false
+	}
+	for _, k := range q.Keys {
+		if _, ok := f.Keys[k]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// Set holds the facts of one review. The zero value is empty and ready to use.
+type Set struct{ facts map[Object]Fact }
+
+// Get returns the fact about an object; Unknown and NotAsked if there is none.
+func (s *Set) Get(o Object) Fact { return s.facts[o] }
+
+// Put records a fact. A later answer about the same object replaces the
+// earlier one, but for keys, which add up.
+func (s *Set) Put(o Object, f Fact) {
+	if s.facts == nil {
+		s.facts = make(map[Object]Fact, 8)
+	}
+	for k, v := range s.facts[o].Keys {
+		if _, ok := f.Keys[k]; !ok && f.State == Present {
+			if f.Keys == nil {
+				f.Keys = map[string]State{}
+			}
+			f.Keys[k] = v
+		}
+	}
+	s.facts[o] = f
+}
+
+// maxRounds bounds Collect. The longest chain of questions has three links
+// (namespace, Secret, SecretProviderClass).
+const maxRounds = 8
+
+// Collect asks until nothing more is needed. needs names the queries that the
+// judgement has, given what is known so far; answer puts one fact for each
+// query into the set. What answer leaves out is put down as unknown, so that
+// Collect ends.
+func Collect(needs func(*Set) []Query, answer func([]Query, *Set)) *Set {
+	set := &Set{}
+	for range maxRounds {
+		open := set.open(needs(set))
+		if len(open) == 0 {
+			break
+		}
+		answer(open, set)
+		for i := range open {
+			if f := set.Get(open[i].Object); !f.answers(&open[i]) {
+				set.fail(&open[i], f)
+			}
+		}
+	}
+	return set
+}
+
+// fail puts down as unknown what an answer left out.
+func (s *Set) fail(q *Query, f Fact) {
+	if f.State != Present {
+		s.Put(q.Object, Fact{Why: Failed})
+		return
+	}
+	keys := make(map[string]State, len(q.Keys))
+	for _, k := range q.Keys {
+		keys[k] = f.Keys[k]
+	}
+	f.Keys = keys
+	s.Put(q.Object, f)
+}
+
+// open returns the queries that the set does not settle, one for each object.
+func (s *Set) open(queries []Query) []Query {
+	var open []Query
+next:
+	for i := range queries {
+		q := &queries[i]
+		if f, ok := s.facts[q.Object]; ok && f.answers(q) {
+			continue
+		}
+		for j := range open {
+			if open[j].Object == q.Object {
+				open[j].Keys = union(open[j].Keys, q.Keys)
+				continue next
+			}
+		}
+		open = append(open, *q)
+	}
+	return open
+}
+
+// union returns the keys of both. It never writes into its arguments.
+func union(a, b []string) []string {
+	out := slices.Clip(a)
+	for _, k := range b {
+		if !slices.Contains(out, k) {
+			out = append(out, k)
+		}
+	}
+	return out
+}

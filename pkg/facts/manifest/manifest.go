@@ -1,0 +1,266 @@
+// Package manifest takes facts from manifests instead of an API server. The
+// manifests are a closed world: what they do not have is absent. It is pure.
+//
+// Every namespace that is named exists, and so do its account "default" and its
+// ConfigMap "kube-root-ca.crt", unless they are declared absent.
+package manifest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/strictyaml"
+)
+
+// Cluster is a cluster that manifests describe. The zero value is empty.
+type Cluster struct {
+	objects map[facts.Object]*object
+}
+
+type object struct {
+	state  facts.State
+	keys   map[string]struct{}
+	labels map[string]string
+	names  []string // Secrets that a SecretProviderClass makes
+	signer string   // of a ClusterTrustBundle
+	owner  string   // account of a token Secret
+}
+
+// Read adds the objects of a file: YAML or JSON documents, Lists included.
+// Kinds that no fact comes from are passed over.
+func (c *Cluster) Read(source string, data []byte) error {
+	docs, err := strictyaml.Split(source, data)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for i := range docs {
+		if err := c.Add(docs[i].JSON); err != nil {
+			errs = append(errs, docs[i].ErrorAt("", err.Error()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// kindOf maps the kinds that facts come from to the fact's kind.
+func kindOf(t *metav1.TypeMeta) (reference.Kind, bool) {
+	gvk := t.GroupVersionKind()
+	switch {
+	case gvk.Group == "" && slices.Contains([]string{"Secret", "ConfigMap", "ServiceAccount", "Namespace"}, gvk.Kind),
+		gvk.Group == "certificates.k8s.io" && gvk.Kind == "ClusterTrustBundle",
+		gvk.Group == "secrets-store.csi.x-k8s.io" && gvk.Kind == "SecretProviderClass":
+		return reference.Kind(gvk.Kind), true
+	}
+	return "", false
+}
+
+// content has the fields that facts come from, of all kinds.
+type content struct {
+	metav1.TypeMeta `json:",inline"`
+	Metadata        metav1.ObjectMeta          `json:"metadata"`
+	Items           []json.RawMessage          `json:"items"`
+	Type            corev1.SecretType          `json:"type"`
+	Data            map[string]json.RawMessage `json:"data"`
+	StringData      map[string]json.RawMessage `json:"stringData"`
+	BinaryData      map[string]json.RawMessage `json:"binaryData"`
+	Spec            json.RawMessage            `json:"spec"`
+}
+
+// Add adds one object, given as JSON.
+func (c *Cluster) Add(manifest []byte) error {
+	var in content
+	if err := json.Unmarshal(manifest, &in); err != nil {
+		return fmt.Errorf("not a manifest: %w", err)
+	}
+	if in.APIVersion == "" || in.Kind == "" {
+		return errors.New("apiVersion and kind must be given")
+	}
+	if strings.HasSuffix(in.Kind, "List") && in.Metadata.Name == "" {
+		for i, item := range in.Items {
+			if err := c.Add(item); err != nil {
+				return fmt.Errorf("items[%d]: %w", i, err)
+			}
+		}
+		return nil
+	}
+	kind, ok := kindOf(&in.TypeMeta)
+	if !ok {
+		return nil
+	}
+	if in.Metadata.Name == "" {
+		return fmt.Errorf("%s: metadata.name must be given", kind)
+	}
+	id := facts.Object{Kind: kind, Name: in.Metadata.Name}
+	if namespaced(kind) {
+		if id.Namespace = in.Metadata.Namespace; id.Namespace == "" {
+			id.Namespace = metav1.NamespaceDefault
+		}
+	}
+	o, err := in.object(kind)
+	if err != nil {
+		return fmt.Errorf("%s: %w", id, err)
+	}
+	c.put(id, o)
+	return nil
+}
+
+func namespaced(kind reference.Kind) bool {
+	return kind != facts.Namespace && kind != reference.ClusterTrustBundle
+}
+
+func (in *content) object(kind reference.Kind) (*object, error) {
+	o := &object{state: facts.Present, labels: in.Metadata.Labels}
+	switch kind {
+	case reference.Secret, reference.ConfigMap:
+		o.keys = map[string]struct{}{}
+		for _, data := range []map[string]json.RawMessage{in.Data, in.StringData, in.BinaryData} {
+			for key := range data {
+				o.keys[key] = struct{}{}
+			}
+		}
+		if in.Type == corev1.SecretTypeServiceAccountToken {
+			o.owner = in.Metadata.Annotations[corev1.ServiceAccountNameKey]
+		}
+	case facts.SecretProviderClass:
+		var spec struct {
+			SecretObjects []struct {
+				SecretName string `json:"secretName"`
+			} `json:"secretObjects"`
+		}
+		if err := json.Unmarshal(orNull(in.Spec), &spec); err != nil {
+			return nil, fmt.Errorf("spec: %w", err)
+		}
+		for _, s := range spec.SecretObjects {
+			o.names = append(o.names, s.SecretName)
+		}
+	case reference.ClusterTrustBundle:
+		var spec struct {
+			SignerName string `json:"signerName"`
+		}
+		if err := json.Unmarshal(orNull(in.Spec), &spec); err != nil {
+			return nil, fmt.Errorf("spec: %w", err)
+		}
+		o.signer = spec.SignerName
+	case reference.ServiceAccount, facts.Namespace:
+	}
+	return o, nil
+}
+
+func orNull(raw json.RawMessage) json.RawMessage {
+	if raw == nil {
+		return json.RawMessage("null")
+	}
+	return raw
+}
+
+func (c *Cluster) put(id facts.Object, o *object) {
+	if c.objects == nil {
+		c.objects = map[facts.Object]*object{}
+	}
+	c.objects[id] = o
+}
+
+// Declare sets the state of an object by hand: absent, against what is implied,
+// or unknown.
+func (c *Cluster) Declare(id facts.Object, state facts.State) {
+	c.put(id, &object{state: state})
+}
+
+// Gather answers until nothing more is asked.
+func (c *Cluster) Gather(needs func(*facts.Set) []facts.Query) *facts.Set {
+	return facts.Collect(needs, func(queries []facts.Query, set *facts.Set) {
+		for i := range queries {
+			set.Put(queries[i].Object, c.answer(&queries[i]))
+		}
+	})
+}
+
+func (c *Cluster) answer(q *facts.Query) facts.Fact {
+	switch {
+	case q.Kind == facts.TokenSecretsOf:
+		return c.tokenSecretsOf(q)
+	case q.SignerName != "":
+		return c.bundlesOf(q)
+	}
+	o := c.objects[q.Object]
+	if o == nil {
+		o = implied(q.Object)
+	}
+	f := facts.Fact{State: o.state}
+	switch o.state {
+	case facts.Unknown:
+		f.Why = facts.Declared
+	case facts.Absent:
+	case facts.Present:
+		f.Labels, f.Names = o.labels, o.names
+		if q.Kind == facts.Namespace {
+			f.Labels = labels.Merge(f.Labels, labels.Set{corev1.LabelMetadataName: q.Name})
+		}
+		f.Keys = o.keyStates(q.Keys)
+	}
+	return f
+}
+
+// implied is what every namespace has without a manifest's saying so.
+func implied(id facts.Object) *object {
+	switch {
+	case id.Kind == facts.Namespace,
+		id.Kind == reference.ServiceAccount && id.Name == "default":
+		return &object{state: facts.Present}
+	case id.Kind == reference.ConfigMap && id.Name == "kube-root-ca.crt":
+		return &object{state: facts.Present, keys: map[string]struct{}{"ca.crt": {}}}
+	}
+	return &object{state: facts.Absent}
+}
+
+func (o *object) keyStates(keys []string) map[string]facts.State {
+	if len(keys) == 0 {
+		return nil
+	}
+	states := make(map[string]facts.State, len(keys))
+	for _, k := range keys {
+		states[k] = facts.Absent
+		if _, ok := o.keys[k]; ok {
+			states[k] = facts.Present
+		}
+	}
+	return states
+}
+
+func (c *Cluster) tokenSecretsOf(q *facts.Query) facts.Fact {
+	f := facts.Fact{State: facts.Present}
+	for id, o := range c.objects {
+		if id.Kind == reference.Secret && id.Namespace == q.Namespace && o.owner == q.Name {
+			f.Names = append(f.Names, id.Name)
+		}
+	}
+	slices.Sort(f.Names)
+	return f
+}
+
+func (c *Cluster) bundlesOf(q *facts.Query) facts.Fact {
+	selector, err := q.Selector()
+	if err != nil {
+		return facts.Fact{Why: facts.Failed}
+	}
+	state := facts.Absent
+	for id, o := range c.objects {
+		if id.Kind != q.Kind || o.signer != q.SignerName || !selector.Matches(labels.Set(o.labels)) {
+			continue
+		}
+		if o.state == facts.Unknown {
+			return facts.Fact{Why: facts.Declared}
+		}
+		state = facts.Present
+	}
+	return facts.Fact{State: state}
+}

@@ -1,0 +1,103 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/workload"
+)
+
+// Check is one row of the table: what it finds, and how.
+type Check struct {
+	// ID is stable: policies, metrics and docs name the check by it.
+	ID string
+	// Title is one line that completes "finds ...".
+	Title string
+	// Problem tells in Markdown what goes wrong when the check finds something.
+	Problem string
+	// Remedy tells in Markdown how to mend it.
+	Remedy string
+	// Default is what the check leads to where no matching policy lists it.
+	Default v1alpha1.Action
+	// Parameters names the fields of v1alpha1.Parameters that the check reads.
+	Parameters []string
+	// Needs asks for the facts that Find will read, given those that are known
+	// so far. It is called again until it asks for nothing new.
+	Needs func(in *Input, ask func(facts.Query))
+	// Find reports what is wrong. It is a pure function of its input.
+	Find func(in *Input, report func(Finding))
+}
+
+// Input is all that a check may look at.
+type Input struct {
+	Pod        workload.Pod
+	Namespace  string
+	References []reference.Reference
+	Facts      *facts.Set
+	Parameters Parameters
+	Now        time.Time
+}
+
+// Parameters are the parameters of a check with defaults filled in. They are
+// comparable: a check runs once for each distinct value.
+type Parameters struct {
+	GracePeriod time.Duration
+}
+
+// Finding is one thing that a check found at one field.
+type Finding struct {
+	Check string
+	// Path of the leaf field at fault.
+	Path   string
+	Object facts.Object
+	// State is Unknown where the check could not find out.
+	State facts.State
+	// Message tells what, where, what will happen and the cure, in at most
+	// MaxMessage characters without a line break.
+	Message string
+
+	// The rest is the verdict's.
+
+	// Action is what the policies made of the finding.
+	Action v1alpha1.Action
+	// Policies that asked for that action; none where the check's default did.
+	Policies []string
+	// Exempted holds the reason of the exemption that brought the action down.
+	Exempted string
+}
+
+// Checks returns the table of checks, in the order in which findings appear.
+func Checks() []Check {
+	return []Check{
+		secretExists(),
+	}
+}
+
+var checkID = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+
+// ValidateChecks reports what is wrong with a table of checks. Programs call
+// it at start, so that a careless row never gets as far as a pod.
+func ValidateChecks(checks []Check) error {
+	seen := map[string]bool{}
+	for i := range checks {
+		c := &checks[i]
+		switch {
+		case !checkID.MatchString(c.ID) || len(c.ID) > maxCheckID:
+			return fmt.Errorf("check %d: id %q: want lower-case words joined by '-', at most %d characters", i, c.ID, maxCheckID)
+		case seen[c.ID]:
+			return fmt.Errorf("check %s: the id is there twice", c.ID)
+		case c.Title == "" || c.Problem == "" || c.Remedy == "":
+			return fmt.Errorf("check %s: title, problem and remedy must be told", c.ID)
+		case !strengthKnown(c.Default):
+			return fmt.Errorf("check %s: default %q is no action", c.ID, c.Default)
+		case c.Needs == nil || c.Find == nil:
+			return fmt.Errorf("check %s: needs and find must be given", c.ID)
+		}
+		seen[c.ID] = true
+	}
+	return nil
+}

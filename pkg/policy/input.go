@@ -1,0 +1,28 @@
+package policy
+
+import (
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+)
+
+// each visits the references that a check applies to, in the order of the fields.
+func (in *Input) each(applies func(*reference.Reference) bool, visit func(*reference.Reference)) {
+	for i := range in.References {
+		if r := &in.References[i]; applies(r) {
+			visit(r)
+		}
+	}
+}
+
+// object returns the object that a reference of this pod points at.
+func (in *Input) object(r *reference.Reference) facts.Object {
+	if r.Kind == reference.ClusterTrustBundle {
+		return facts.Object{Kind: r.Kind, Name: r.Name, SignerName: r.SignerName, Labels: r.Labels}
+	}
+	return facts.Object{Kind: r.Kind, Namespace: in.Namespace, Name: r.Name}
+}
+
+// finding makes the finding about a reference; the verdict fills in the rest.
+func (in *Input) finding(r *reference.Reference, path string, state facts.State, text string) Finding {
+	return Finding{Path: path, Object: in.object(r), State: state, Message: text}
+}

@@ -1,0 +1,139 @@
+package policy
+
+import (
+	"slices"
+	"time"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+)
+
+// ruling is a finding with what the policies made of it.
+type ruling struct {
+	finding Finding
+	// would is the strongest action of policies in dry run, and theirs names.
+	would         v1alpha1.Action
+	wouldPolicies []string
+}
+
+// Judge runs the checks over the facts and lets the policies decide.
+func (p *Plan) Judge(set *facts.Set, now time.Time) Verdict {
+	if p.passed != "" {
+		return Verdict{Allowed: true, Passed: p.passed}
+	}
+	p.settle(set)
+	p.input.Facts, p.input.Now = set, now
+	var rulings []ruling
+	for i := range p.trials {
+		rulings = p.try(&p.trials[i], rulings)
+	}
+	return p.verdict(rulings)
+}
+
+// try evaluates one trial. A finding that an earlier trial of the same check
+// had, with other parameters, gets the stronger of the two rulings.
+func (p *Plan) try(t *trial, rulings []ruling) []ruling {
+	p.input.Parameters = t.parameters
+	t.check.Find(&p.input, func(f Finding) {
+		f.Check = t.check.ID
+		r := p.rule(t.votes, f)
+		for i := range rulings {
+			if rulings[i].finding.Check == f.Check && rulings[i].finding.Path == f.Path {
+				rulings[i].merge(&r)
+				return
+			}
+		}
+		rulings = append(rulings, r)
+	})
+	return rulings
+}
+
+// rule lets every policy vote on a finding; the strictest decides.
+func (p *Plan) rule(votes []vote, f Finding) ruling {
+	r := ruling{finding: f, would: v1alpha1.Off}
+	r.finding.Action = v1alpha1.Off
+	for i := range votes {
+		v := &votes[i]
+		action, exempted := p.weigh(v, &f)
+		name := ""
+		if v.policy != nil {
+			name = v.policy.Name
+		}
+		if v.dryRun {
+			r.wouldDo(action, name)
+		} else {
+			r.do(action, name, exempted)
+		}
+	}
+	if most := p.review.AtMost; most != "" {
+		r.finding.Action = weaker(r.finding.Action, most)
+		r.would = weaker(r.would, most)
+	}
+	if p.snapshot.options.DryRun {
+		r.wouldDo(r.finding.Action, r.finding.Policies...)
+		r.finding.Action = weaker(r.finding.Action, v1alpha1.Audit)
+	}
+	return r
+}
+
+// weigh returns the action of one vote on one finding, and the reason of the
+// exemption if one brought it down.
+func (p *Plan) weigh(v *vote, f *Finding) (action v1alpha1.Action, exempted string) {
+	action = v.action
+	if (f.State == facts.Unknown || v.uncertain) && !v.denyUnknown {
+		action = weaker(action, v1alpha1.Audit)
+	}
+	if v.policy == nil {
+		return action, ""
+	}
+	for i := range v.policy.exemptions {
+		e := &v.policy.exemptions[i]
+		if strength(action) > strength(v1alpha1.Audit) && e.covers(f, &p.input, &p.review.UserInfo) {
+			if exempted = e.reason; exempted == "" {
+				exempted = "no reason given"
+			}
+			return v1alpha1.Audit, exempted
+		}
+	}
+	return action, ""
+}
+
+func (r *ruling) do(action v1alpha1.Action, policy, exempted string) {
+	f := &r.finding
+	switch {
+	case strength(action) > strength(f.Action):
+		f.Action, f.Policies, f.Exempted = action, nil, exempted
+	case strength(action) < strength(f.Action) || action == v1alpha1.Off:
+		return
+	}
+	f.Policies = withName(f.Policies, policy)
+	if f.Exempted == "" {
+		f.Exempted = exempted
+	}
+}
+
+func (r *ruling) wouldDo(action v1alpha1.Action, policies ...string) {
+	switch {
+	case strength(action) > strength(r.would):
+		r.would, r.wouldPolicies = action, nil
+	case strength(action) < strength(r.would) || action == v1alpha1.Off:
+		return
+	}
+	for _, name := range policies {
+		r.wouldPolicies = withName(r.wouldPolicies, name)
+	}
+}
+
+func (r *ruling) merge(o *ruling) {
+	if strength(o.finding.Action) > strength(r.finding.Action) {
+		r.finding = o.finding
+	}
+	r.wouldDo(o.would, o.wouldPolicies...)
+}
+
+func withName(names []string, name string) []string {
+	if name == "" || slices.Contains(names, name) {
+		return names
+	}
+	return append(names, name)
+}

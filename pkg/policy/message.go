@@ -1,0 +1,116 @@
+package policy
+
+import (
+	"strconv"
+	"strings"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+)
+
+// MaxMessage bounds the line of one finding, its check's id included. The API
+// server cuts every warning to this length once all of them together are
+// longer than 4,096 (k8s.io/apiserver/pkg/endpoints/filters/warning.go).
+const MaxMessage = 256
+
+// maxCheckID leaves the message of a finding at least 220 characters.
+const maxCheckID = 34
+
+// message builds the text of a finding. write gets a function that quotes a
+// name, abbreviated in the middle if need be; control characters are escaped,
+// so that no message has a line break.
+func message(checkID string, write func(quote func(string) string) string) string {
+	limit := MaxMessage - len(checkID) - len(": ")
+	var text string
+	// A Secret's name may have 253 characters, a key's as many.
+	for _, n := range [...]int{253, 80, 48, 32, 20} {
+		text = write(func(name string) string { return quote(name, n) })
+		if len(text) <= limit {
+			return text
+		}
+	}
+	return text[:limit-len("...")] + "..."
+}
+
+func quote(name string, n int) string {
+	q := strconv.QuoteToASCII(name)
+	if len(q) <= n+2 {
+		return q
+	}
+	q = q[1 : len(q)-1]
+	half := (n - len("...")) / 2
+	return `"` + q[:half] + "..." + q[len(q)-half:] + `"`
+}
+
+// line is what a person reads of a finding: its check, then its message.
+func (f *Finding) line() string { return f.Check + ": " + f.Message }
+
+// missingText: `Secret "db" (spec.volumes[0].secret.secretName) does not exist: the pod will hang ...`
+func missingText(checkID string, r *reference.Reference, cure func(quote func(string) string) string) string {
+	return message(checkID, func(quote func(string) string) string {
+		return subject(r, quote) + " (" + r.Path + ") does not exist: " + r.Use.Consequence() + ". " + cure(quote)
+	})
+}
+
+// missingKeyText: `Secret "db" has no key "user" (spec...items[0].key): the pod will hang ...`
+func missingKeyText(checkID string, r *reference.Reference, keys []reference.Key) string {
+	return message(checkID, func(quote func(string) string) string {
+		more := ""
+		if len(keys) > 1 {
+			more = ", nor " + strconv.Itoa(len(keys)-1) + " more that the pod asks for"
+		}
+		return subject(r, quote) + " has no key " + quote(keys[0].Name) + more + " (" + keys[0].Path + "): " +
+			r.Use.Consequence() + ". Add the key, or correct its name."
+	})
+}
+
+// unknownText: `Secret "db" (spec...) could not be looked up (forbidden): if it is missing, the pod ...`
+func unknownText(checkID string, r *reference.Reference, path, what string, why facts.Why) string {
+	return message(checkID, func(quote func(string) string) string {
+		return subject(r, quote) + " (" + path + ") could not be looked up (" + whyText(why) + "): if " + what +
+			" missing, " + r.Use.Consequence() + ". " + whyCure(why)
+	})
+}
+
+func subject(r *reference.Reference, quote func(string) string) string {
+	if r.SignerName != "" {
+		return "No " + string(r.Kind) + " of signer " + quote(r.SignerName)
+	}
+	return string(r.Kind) + " " + quote(r.Name)
+}
+
+func whyText(why facts.Why) string {
+	if why == facts.NotAsked {
+		return "not asked"
+	}
+	return string(why)
+}
+
+func whyCure(why facts.Why) string {
+	switch why {
+	case facts.Forbidden:
+		return "Grant Tokenward the right to get it."
+	case facts.NotServed:
+		return "The API server does not serve this kind."
+	case facts.NotAsked, facts.Timeout, facts.Throttled, facts.Failed, facts.Declared:
+	}
+	return "Try again; if it stays so, see Tokenward's log."
+}
+
+// joinLines makes one text of several findings, within limit characters.
+func joinLines(lines []string, limit int) string {
+	if len(lines) == 1 {
+		return lines[0]
+	}
+	var b strings.Builder
+	b.WriteString(strconv.Itoa(len(lines)) + " findings:")
+	for i, l := range lines {
+		part := " (" + strconv.Itoa(i+1) + ") " + l
+		if b.Len()+len(part) > limit-len(" and 1000 more") {
+			b.WriteString(" and " + strconv.Itoa(len(lines)-i) + " more")
+			break
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}

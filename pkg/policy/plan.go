@@ -1,0 +1,216 @@
+package policy
+
+import (
+	"slices"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/workload"
+)
+
+// Review is what is to be judged.
+type Review struct {
+	Operation   admissionv1.Operation
+	SubResource string
+	UserInfo    authenticationv1.UserInfo
+	// Namespace of the request: a pod may not carry it yet.
+	Namespace string
+	// Pod that the object stands for; nil where it stands for none.
+	Pod *workload.Pod
+	// Old is the same for the object before an UPDATE.
+	Old *workload.Pod
+	// AtMost is the strongest action that may come of it; Deny if empty.
+	AtMost v1alpha1.Action
+}
+
+// Plan is one review on its way to a verdict.
+type Plan struct {
+	snapshot *Snapshot
+	review   *Review
+	passed   string // the rule that lets the object pass unjudged
+	input    Input
+	matched  []matched // policies whose match holds as far as the pod goes
+	trials   []trial   // what to evaluate; nil until the policies are settled
+	settled  bool
+}
+
+type matched struct {
+	policy *Policy
+	state  facts.State // Present or Unknown
+}
+
+// trial is one check with one set of parameters, and the policies that want it.
+type trial struct {
+	check      *Check
+	parameters Parameters
+	votes      []vote
+}
+
+// vote is what one policy, or the default, makes of the findings of a check.
+type vote struct {
+	policy      *Policy // nil for the default of the table
+	action      v1alpha1.Action
+	denyUnknown bool
+	dryRun      bool
+	uncertain   bool // whether the policy matches could not be found out
+}
+
+// Plan applies the rules of the game and finds the references to judge.
+func (s *Snapshot) Plan(r *Review) *Plan {
+	p := &Plan{snapshot: s, review: r, passed: passes(r)}
+	if p.passed != "" {
+		return p
+	}
+	p.input = Input{Pod: *r.Pod, Namespace: r.Namespace, References: reference.OfPod(r.Pod.Prefix, &r.Pod.Spec)}
+	if r.Operation == admissionv1.Update && r.Old != nil {
+		p.input.References = added(reference.OfPod(r.Old.Prefix, &r.Old.Spec), p.input.References)
+	}
+	for _, policy := range s.policies {
+		if policy.match.matchesPod(&p.input) {
+			p.matched = append(p.matched, matched{policy: policy})
+		}
+	}
+	return p
+}
+
+// passes names the rule by which an object is not judged at all, or "".
+func passes(r *Review) string {
+	switch {
+	case r.Pod == nil:
+		return "the object stands for no pod"
+	case r.Operation == admissionv1.Delete:
+		return "deletion is never held up"
+	case r.Operation == admissionv1.Connect:
+		return "a connection changes no pod"
+	case r.SubResource != "" && r.SubResource != "ephemeralcontainers":
+		// status and resize carry pods whose references can't have changed;
+		// binding and eviction carry no pods.
+		return "the subresource can't change references"
+	case isMirror(r.Pod.Pod):
+		// The API server refuses mirror pods that use Secrets, ConfigMaps or an
+		// account, so that the annotation opens no way around (ServiceAccount
+		// plugin and pod strategy).
+		return "a mirror pod is the kubelet's"
+	case r.Operation == admissionv1.Update && r.Pod.DeletionTimestamp != nil:
+		// Else finalizers could not be removed.
+		return "the object is being deleted"
+	}
+	return ""
+}
+
+func isMirror(pod *corev1.Pod) bool {
+	_, ok := pod.Annotations[corev1.MirrorPodAnnotationKey]
+	return ok
+}
+
+// added returns the references that the old object did not have: an UPDATE is
+// never refused for what it did not change.
+func added(old, now []reference.Reference) []reference.Reference {
+	return slices.DeleteFunc(now, func(r reference.Reference) bool {
+		return slices.ContainsFunc(old, func(o reference.Reference) bool { return r.Same(&o) })
+	})
+}
+
+// Needs returns the queries whose answers the judgement needs, given those that
+// it has. It is meant for facts.Collect: call it until it asks nothing new.
+func (p *Plan) Needs(set *facts.Set) []facts.Query {
+	if p.passed != "" {
+		return nil
+	}
+	namespace := facts.Query{Object: p.namespace()}
+	if p.asksNamespace() {
+		if f := set.Get(namespace.Object); f.State == facts.Unknown && f.Why == facts.NotAsked {
+			return []facts.Query{namespace}
+		}
+	}
+	p.settle(set)
+	p.input.Facts = set
+	queries := make([]facts.Query, 0, 2*len(p.input.References))
+	ask := func(q facts.Query) { queries = append(queries, q) }
+	for i := range p.trials {
+		p.input.Parameters = p.trials[i].parameters
+		p.trials[i].check.Needs(&p.input, ask)
+	}
+	return queries
+}
+
+func (p *Plan) namespace() facts.Object {
+	return facts.Object{Kind: facts.Namespace, Name: p.review.Namespace}
+}
+
+func (p *Plan) asksNamespace() bool {
+	return slices.ContainsFunc(p.matched, func(m matched) bool { return m.policy.match.namespaces != nil })
+}
+
+// settle decides which policies match and which checks they want.
+func (p *Plan) settle(set *facts.Set) {
+	if p.settled {
+		return
+	}
+	p.settled = true
+	namespace := set.Get(p.namespace())
+	p.matched = slices.DeleteFunc(p.matched, func(m matched) bool {
+		return m.policy.match.matches(&namespace) == facts.Absent
+	})
+	for i := range p.matched {
+		p.matched[i].state = p.matched[i].policy.match.matches(&namespace)
+	}
+	for i := range p.snapshot.checks {
+		p.trials = append(p.trials, p.trialsOf(&p.snapshot.checks[i])...)
+	}
+}
+
+// trialsOf collects the votes on one check. With the default's vote comes the
+// default; it counts only where no policy that is in force lists the check.
+func (p *Plan) trialsOf(c *Check) []trial {
+	var trials []trial
+	cast := func(params Parameters, v vote) {
+		if v.action == v1alpha1.Off {
+			return
+		}
+		for i := range trials {
+			if trials[i].parameters == params {
+				trials[i].votes = append(trials[i].votes, v)
+				return
+			}
+		}
+		trials = append(trials, trial{check: c, parameters: params, votes: []vote{v}})
+	}
+	listed := false
+	for _, m := range p.matched {
+		r, ok := m.policy.rules[c.ID]
+		if !ok {
+			continue
+		}
+		v := vote{
+			policy: m.policy, action: p.forTemplate(r.action, m.policy.templateAction),
+			denyUnknown: m.policy.denyUnknown, dryRun: m.policy.dryRun, uncertain: m.state == facts.Unknown,
+		}
+		cast(r.parameters, v)
+		// An uncertain policy that allows the unknown replaces nothing.
+		listed = listed || (!v.dryRun && (!v.uncertain || v.denyUnknown))
+	}
+	if !listed {
+		cast(c.defaultParameters(), vote{action: p.forTemplate(c.Default, v1alpha1.Warn)})
+	}
+	return trials
+}
+
+func (p *Plan) forTemplate(action, most v1alpha1.Action) v1alpha1.Action {
+	if p.input.Pod.Template {
+		return weaker(action, most)
+	}
+	return action
+}
+
+func (c *Check) defaultParameters() Parameters {
+	if slices.Contains(c.Parameters, "gracePeriod") {
+		return Parameters{GracePeriod: defaultGracePeriod}
+	}
+	return Parameters{}
+}

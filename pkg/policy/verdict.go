@@ -1,0 +1,152 @@
+package policy
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+)
+
+// Verdict is the answer to a review.
+type Verdict struct {
+	Allowed bool
+	// Passed names the rule that let the object pass unjudged, or is empty.
+	Passed string
+	// Findings that led to Audit or more, in the order of the table of checks
+	// and then of the fields. At most one for each reference and check.
+	Findings []Finding
+	// Would are the findings with the action that policies in dry run would
+	// have taken.
+	Would []Finding
+	// Message tells why the object is refused; empty if it is allowed.
+	Message string
+	// Warnings for the person who made the request, a line a finding.
+	Warnings []string
+}
+
+// Outcome sums the verdict up in one word, from a closed set: deny, warn,
+// audit or allow.
+func (v *Verdict) Outcome() string {
+	strongest := v1alpha1.Off
+	for i := range v.Findings {
+		if strength(v.Findings[i].Action) > strength(strongest) {
+			strongest = v.Findings[i].Action
+		}
+	}
+	if strongest == v1alpha1.Off {
+		return "allow"
+	}
+	return strings.ToLower(string(strongest))
+}
+
+// maxDenial keeps the message of a refusal whole in an Event, which holds 1,024
+// characters, behind what the API server and the controllers put before it.
+const maxDenial = 800
+
+// maxWarnings is what the API server passes on uncut, all warnings together.
+const maxWarnings = 4096
+
+func (p *Plan) verdict(rulings []ruling) Verdict {
+	v := Verdict{Allowed: true}
+	var denied, policies []string
+	warned := 0
+	for i := range rulings {
+		r := &rulings[i]
+		if strength(r.would) > 0 {
+			would := r.finding
+			would.Action, would.Policies, would.Exempted = r.would, r.wouldPolicies, ""
+			v.Would = append(v.Would, would)
+		}
+		switch r.finding.Action {
+		case v1alpha1.Off:
+			continue
+		case v1alpha1.Deny:
+			denied = append(denied, r.finding.line())
+			for _, name := range r.finding.Policies {
+				policies = withName(policies, name)
+			}
+		case v1alpha1.Warn:
+			warned++
+			v.Warnings = append(v.Warnings, r.finding.line())
+		case v1alpha1.Audit:
+		}
+		v.Findings = append(v.Findings, r.finding)
+	}
+	v.Warnings = fitWarnings(v.Warnings)
+	if len(denied) > 0 {
+		v.Allowed = false
+		v.Message = joinLines(denied, maxDenial)
+		if by := " (TokenPolicy " + strings.Join(policies, ", ") + ")"; len(policies) > 0 && len(v.Message)+len(by) < maxDenial+100 {
+			v.Message += by
+		}
+	}
+	return v
+}
+
+// fitWarnings says how many warnings there are beyond those that fit, rather
+// than let the API server cut them all.
+func fitWarnings(lines []string) []string {
+	const last = " more findings; see the audit log"
+	total := 0
+	for i, l := range lines {
+		total += len(l)
+		if total > maxWarnings-len(last)-8 {
+			return append(slices.Clone(lines[:i]), strconv.Itoa(len(lines)-i)+last)
+		}
+	}
+	return lines
+}
+
+// record is a finding as it stands in audit annotations.
+type record struct {
+	Check    string          `json:"check"`
+	Action   v1alpha1.Action `json:"action"`
+	State    string          `json:"state"`
+	Object   string          `json:"object"`
+	Path     string          `json:"path"`
+	Policies []string        `json:"policies,omitempty"`
+	Exempted string          `json:"exempted,omitempty"`
+}
+
+// maxRecords bounds an audit annotation; the audit log is no report.
+const maxRecords = 32
+
+// AuditAnnotations returns what goes into the audit log: JSON lists of what was
+// found under "findings", and of what policies in dry run would have done under
+// "would". The API server adds the webhook's name to the keys; a key with a
+// slash would be dropped.
+func (v *Verdict) AuditAnnotations() map[string]string {
+	if len(v.Findings) == 0 && len(v.Would) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for key, findings := range map[string][]Finding{"findings": v.Findings, "would": v.Would} {
+		if len(findings) == 0 {
+			continue
+		}
+		if len(findings) > maxRecords {
+			out[key+"-omitted"] = strconv.Itoa(len(findings) - maxRecords)
+			findings = findings[:maxRecords]
+		}
+		out[key] = records(findings)
+	}
+	return out
+}
+
+func records(findings []Finding) string {
+	list := make([]record, len(findings))
+	for i := range findings {
+		f := &findings[i]
+		list[i] = record{
+			Check: f.Check, Action: f.Action, State: f.State.String(), Object: f.Object.String(), Path: f.Path,
+			Policies: f.Policies, Exempted: f.Exempted,
+		}
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		return "[]" // strings alone: it can't fail
+	}
+	return string(text)
+}

@@ -1,0 +1,121 @@
+// Package reference walks a PodSpec and lists every object that the pod
+// points at: Secrets, ConfigMaps, ClusterTrustBundles and its ServiceAccount,
+// each with the keys it needs, whether it may be missing, and the exact path
+// of the field that names it.
+//
+// It is pure: it imports the Kubernetes API types and nothing else of ours.
+// The routes are those of upstream's VisitPodSecretNames and
+// VisitPodConfigmapNames (k8s.io/kubernetes, pkg/api/v1/pod/util.go), against
+// which the walk is tested, plus the kinds that those do not visit.
+package reference
+
+import (
+	"strconv"
+)
+
+// Kind is the kind of a referenced object, spelled as in its apiVersion/kind.
+type Kind string
+
+// The kinds that a PodSpec can point at.
+const (
+	Secret             Kind = "Secret"
+	ConfigMap          Kind = "ConfigMap"
+	ServiceAccount     Kind = "ServiceAccount"
+	ClusterTrustBundle Kind = "ClusterTrustBundle"
+)
+
+// Use says by which route the pod uses the object. It decides what happens to
+// the pod when the object is missing.
+type Use uint8
+
+// The routes from a pod to an object.
+const (
+	// UseVolume is a secret or configMap volume, or a source of a projected one.
+	UseVolume Use = iota + 1
+	// UseMountCredential is a Secret that a storage driver needs to mount a
+	// volume (CSI nodePublishSecretRef and the in-tree volume types).
+	UseMountCredential
+	// UseEnv is env[].valueFrom.
+	UseEnv
+	// UseEnvFrom is envFrom[].
+	UseEnvFrom
+	// UseImagePull is imagePullSecrets[].
+	UseImagePull
+	// UseAccount is serviceAccountName.
+	UseAccount
+)
+
+// Consequence is what happens to the pod while the object, or a key of it, is
+// missing and not optional; in the words that kubectl shows.
+// Source: the kubelet's volume manager (FailedMount), its container runtime
+// manager (CreateContainerConfigError), its image manager
+// (FailedToRetrieveImagePullSecret) and the ServiceAccount admission plugin.
+func (u Use) Consequence() string {
+	switch u {
+	case UseVolume, UseMountCredential:
+		return "the pod will hang in ContainerCreating"
+	case UseEnv, UseEnvFrom:
+		return "the container will wait in CreateContainerConfigError"
+	case UseImagePull:
+		return "the image is pulled without it, which may fail"
+	case UseAccount:
+		return "its pods will be rejected"
+	}
+	return "the pod may not start"
+}
+
+// NoLabels stands in Reference.Labels where a projection gives no selector at
+// all, which selects no bundle (KEP-3257).
+const NoLabels = "<none>"
+
+// Key is one key of a referenced Secret or ConfigMap that the pod asks for.
+type Key struct {
+	// Name of the key in data (or binaryData, stringData).
+	Name string
+	// Path of the field that names the key.
+	Path string
+}
+
+// Reference is one field of a pod that points at an object.
+type Reference struct {
+	Kind Kind
+	// Name of the object, in the namespace of the pod where the kind has one.
+	// Empty only for a ClusterTrustBundle that is chosen by its signer.
+	Name string
+	// SignerName and Labels (a label selector in its text form; "" selects
+	// everything) choose ClusterTrustBundles where Name is empty.
+	SignerName, Labels string
+	// Keys that the pod asks for by name; nil where it takes what there is.
+	Keys []Key
+	// Optional references may be missing; so may their keys.
+	Optional bool
+	// Unused marks a volume that no container mounts. The kubelet skips it.
+	Unused bool
+	Use    Use
+	// Path of the leaf field that names the object,
+	// such as "spec.volumes[2].secret.secretName".
+	Path string
+	// Volume is the name of the volume, where there is one.
+	Volume string
+}
+
+// Required reports whether the pod needs the object in order to run.
+func (r *Reference) Required() bool { return !r.Optional && !r.Unused }
+
+// Same reports whether two references ask for the same thing in the same way,
+// wherever in the pod they stand. It is what "unchanged on UPDATE" means.
+func (r *Reference) Same(o *Reference) bool {
+	if r.Kind != o.Kind || r.Name != o.Name || r.SignerName != o.SignerName || r.Labels != o.Labels ||
+		r.Use != o.Use || r.Required() != o.Required() || len(r.Keys) != len(o.Keys) {
+		return false
+	}
+	for i := range r.Keys {
+		if r.Keys[i].Name != o.Keys[i].Name {
+			return false
+		}
+	}
+	return true
+}
+
+// index renders a path element with an index: "volumes", 2 -> "volumes[2]".
+func index(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }

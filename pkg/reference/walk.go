@@ -1,0 +1,217 @@
+package reference
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// OfPod returns every reference of a pod in the order of its fields: volumes,
+// init containers, containers, ephemeral containers, the account, image pull
+// secrets. prefix is put before "spec" in every path: "" for a Pod,
+// "spec.template." for the template of a Deployment. A field that holds an
+// empty name points nowhere and is left out.
+func OfPod(prefix string, spec *corev1.PodSpec) []Reference {
+	w := walker{spec: prefix + "spec."}
+	mounted := mountedVolumes(spec)
+	for i := range spec.Volumes {
+		w.unused = !mounted[spec.Volumes[i].Name]
+		w.volumeName = spec.Volumes[i].Name
+		w.volume(index("volumes", i)+".", &spec.Volumes[i].VolumeSource)
+	}
+	w.unused, w.volumeName = false, ""
+	EachContainer(spec, func(path string, c *corev1.Container) { w.container(path+".", c) })
+	if spec.ServiceAccountName != "" {
+		w.add(Reference{Kind: ServiceAccount, Name: spec.ServiceAccountName, Use: UseAccount, Path: "serviceAccountName"})
+	}
+	for i := range spec.ImagePullSecrets {
+		w.add(Reference{
+			Kind: Secret, Name: spec.ImagePullSecrets[i].Name, Use: UseImagePull,
+			Path: index("imagePullSecrets", i) + ".name",
+		})
+	}
+	return w.found
+}
+
+// EachContainer calls visit for every container of every kind, in the order of
+// the fields, with its path below the spec, such as "initContainers[0]".
+func EachContainer(spec *corev1.PodSpec, visit func(path string, c *corev1.Container)) {
+	for i := range spec.InitContainers {
+		visit(index("initContainers", i), &spec.InitContainers[i])
+	}
+	for i := range spec.Containers {
+		visit(index("containers", i), &spec.Containers[i])
+	}
+	for i := range spec.EphemeralContainers {
+		// The two types are identical but for the target, which refers to no object.
+		visit(index("ephemeralContainers", i), (*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+}
+
+// mountedVolumes returns the names of the volumes that some container mounts or
+// uses as a device. Source: GetPodVolumeNames in pkg/volume/util/util.go.
+func mountedVolumes(spec *corev1.PodSpec) map[string]bool {
+	if len(spec.Volumes) == 0 {
+		return nil
+	}
+	mounted := make(map[string]bool, len(spec.Volumes))
+	EachContainer(spec, func(_ string, c *corev1.Container) {
+		for i := range c.VolumeMounts {
+			mounted[c.VolumeMounts[i].Name] = true
+		}
+		for i := range c.VolumeDevices {
+			mounted[c.VolumeDevices[i].Name] = true
+		}
+	})
+	return mounted
+}
+
+type walker struct {
+	spec       string // path of the spec, with its dot
+	unused     bool   // the volume being walked is mounted nowhere
+	volumeName string
+	found      []Reference
+}
+
+// add completes a reference whose paths are relative to the spec.
+func (w *walker) add(r Reference) {
+	if r.Name == "" && r.SignerName == "" {
+		return
+	}
+	r.Path = w.spec + r.Path
+	for i := range r.Keys {
+		r.Keys[i].Path = w.spec + r.Keys[i].Path
+	}
+	r.Unused, r.Volume = w.unused, w.volumeName
+	w.found = append(w.found, r)
+}
+
+func (w *walker) volume(at string, v *corev1.VolumeSource) {
+	switch {
+	case v.Secret != nil:
+		w.add(Reference{
+			Kind: Secret, Name: v.Secret.SecretName, Optional: isTrue(v.Secret.Optional), Use: UseVolume,
+			Keys: itemKeys(at+"secret.", v.Secret.Items), Path: at + "secret.secretName",
+		})
+	case v.ConfigMap != nil:
+		w.add(Reference{
+			Kind: ConfigMap, Name: v.ConfigMap.Name, Optional: isTrue(v.ConfigMap.Optional), Use: UseVolume,
+			Keys: itemKeys(at+"configMap.", v.ConfigMap.Items), Path: at + "configMap.name",
+		})
+	case v.Projected != nil:
+		for i := range v.Projected.Sources {
+			w.projected(at+index("projected.sources", i)+".", &v.Projected.Sources[i])
+		}
+	default:
+		if name, path := mountCredential(v); name != "" {
+			w.add(Reference{Kind: Secret, Name: name, Use: UseMountCredential, Path: at + path})
+		}
+	}
+}
+
+func (w *walker) projected(at string, s *corev1.VolumeProjection) {
+	switch {
+	case s.Secret != nil:
+		w.add(Reference{
+			Kind: Secret, Name: s.Secret.Name, Optional: isTrue(s.Secret.Optional), Use: UseVolume,
+			Keys: itemKeys(at+"secret.", s.Secret.Items), Path: at + "secret.name",
+		})
+	case s.ConfigMap != nil:
+		w.add(Reference{
+			Kind: ConfigMap, Name: s.ConfigMap.Name, Optional: isTrue(s.ConfigMap.Optional), Use: UseVolume,
+			Keys: itemKeys(at+"configMap.", s.ConfigMap.Items), Path: at + "configMap.name",
+		})
+	case s.ClusterTrustBundle != nil:
+		w.add(trustBundle(at+"clusterTrustBundle.", s.ClusterTrustBundle))
+	}
+}
+
+// trustBundle follows the field's own rules: a bundle by name, or those of a
+// signer, where no selector means none and an empty one means all.
+func trustBundle(at string, b *corev1.ClusterTrustBundleProjection) Reference {
+	r := Reference{Kind: ClusterTrustBundle, Optional: isTrue(b.Optional), Use: UseVolume}
+	if b.Name != nil {
+		r.Name, r.Path = *b.Name, at+"name"
+	} else if b.SignerName != nil {
+		r.SignerName, r.Path = *b.SignerName, at+"signerName"
+		if r.Labels = metav1.FormatLabelSelector(b.LabelSelector); b.LabelSelector != nil && r.Labels == NoLabels {
+			r.Labels = ""
+		}
+	}
+	return r
+}
+
+// mountCredential returns the Secret that a storage driver needs, and the path
+// of the field below the volume.
+func mountCredential(v *corev1.VolumeSource) (name, path string) {
+	local := func(ref *corev1.LocalObjectReference, path string) (string, string) {
+		if ref == nil {
+			return "", ""
+		}
+		return ref.Name, path
+	}
+	switch {
+	case v.CSI != nil:
+		return local(v.CSI.NodePublishSecretRef, "csi.nodePublishSecretRef.name")
+	case v.AzureFile != nil:
+		return v.AzureFile.SecretName, "azureFile.secretName"
+	case v.CephFS != nil:
+		return local(v.CephFS.SecretRef, "cephfs.secretRef.name")
+	case v.Cinder != nil:
+		return local(v.Cinder.SecretRef, "cinder.secretRef.name")
+	case v.FlexVolume != nil:
+		return local(v.FlexVolume.SecretRef, "flexVolume.secretRef.name")
+	case v.ISCSI != nil:
+		return local(v.ISCSI.SecretRef, "iscsi.secretRef.name")
+	case v.RBD != nil:
+		return local(v.RBD.SecretRef, "rbd.secretRef.name")
+	case v.ScaleIO != nil:
+		return local(v.ScaleIO.SecretRef, "scaleIO.secretRef.name")
+	case v.StorageOS != nil:
+		return local(v.StorageOS.SecretRef, "storageos.secretRef.name")
+	}
+	return "", ""
+}
+
+func (w *walker) container(at string, c *corev1.Container) {
+	for i := range c.EnvFrom {
+		from, path := &c.EnvFrom[i], at+index("envFrom", i)+"."
+		if ref := from.SecretRef; ref != nil {
+			w.add(Reference{Kind: Secret, Name: ref.Name, Optional: isTrue(ref.Optional), Use: UseEnvFrom, Path: path + "secretRef.name"})
+		}
+		if ref := from.ConfigMapRef; ref != nil {
+			w.add(Reference{Kind: ConfigMap, Name: ref.Name, Optional: isTrue(ref.Optional), Use: UseEnvFrom, Path: path + "configMapRef.name"})
+		}
+	}
+	for i := range c.Env {
+		from := c.Env[i].ValueFrom
+		if from == nil {
+			continue
+		}
+		path := at + index("env", i) + ".valueFrom."
+		if ref := from.SecretKeyRef; ref != nil {
+			w.add(Reference{
+				Kind: Secret, Name: ref.Name, Optional: isTrue(ref.Optional), Use: UseEnv,
+				Keys: []Key{{Name: ref.Key, Path: path + "secretKeyRef.key"}}, Path: path + "secretKeyRef.name",
+			})
+		}
+		if ref := from.ConfigMapKeyRef; ref != nil {
+			w.add(Reference{
+				Kind: ConfigMap, Name: ref.Name, Optional: isTrue(ref.Optional), Use: UseEnv,
+				Keys: []Key{{Name: ref.Key, Path: path + "configMapKeyRef.key"}}, Path: path + "configMapKeyRef.name",
+			})
+		}
+	}
+}
+
+func itemKeys(at string, items []corev1.KeyToPath) []Key {
+	if len(items) == 0 {
+		return nil
+	}
+	keys := make([]Key, len(items))
+	for i := range items {
+		keys[i] = Key{Name: items[i].Key, Path: at + index("items", i) + ".key"}
+	}
+	return keys
+}
+
+func isTrue(b *bool) bool { return b != nil && *b }
