@@ -1,0 +1,58 @@
+// Package e2e runs the webhook as its own process against a real control plane.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"k8s.io/client-go/kubernetes"
+
+	"tokenward.dev/tokenward/test/cluster"
+)
+
+// What all tests share: one control plane, and the binary under test.
+var (
+	plane  *cluster.Cluster
+	client kubernetes.Interface
+	binary string
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	fail := func(err error) int {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	dir, err := os.MkdirTemp("", "tokenward-e2e-")
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	binary = filepath.Join(dir, "webhook")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/webhook")
+	build.Dir = cluster.Root()
+	if out, err := build.CombinedOutput(); err != nil {
+		return fail(fmt.Errorf("%w\n%s", err, out))
+	}
+	plane, err = cluster.Start()
+	defer func() {
+		if plane != nil {
+			if err := plane.Stop(); err != nil {
+				fmt.Fprintln(os.Stderr, "e2e: stop:", err)
+			}
+		}
+	}()
+	if err != nil {
+		return fail(err)
+	}
+	if client, err = kubernetes.NewForConfig(plane.Config); err != nil {
+		return fail(err)
+	}
+	return m.Run()
+}

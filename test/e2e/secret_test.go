@@ -1,0 +1,183 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"tokenward.dev/tokenward/test/cluster"
+)
+
+// D3, D4, D8: what each action means for a pod whose Secret is missing.
+func TestActionsOnAMissingSecret(t *testing.T) {
+	const line = `secret-exists: Secret "gone" (spec.volumes[0].secret.secretName) does not exist: ` +
+		`the pod will hang in ContainerCreating. Create it, or correct the name.`
+	tests := []struct {
+		name     string
+		policies string
+		flags    []string
+		warned   bool
+		refused  bool
+		action   string // in the annotation "findings"
+		would    string // in the annotation "would"
+	}{
+		{name: "by default the pod is created with a warning", warned: true, action: "Warn"},
+		{name: "Deny refuses it", policies: secretExists("Deny", ""), refused: true, action: "Deny"},
+		{name: "Audit records and nothing more", policies: secretExists("Audit", ""), action: "Audit"},
+		{name: "Off does not even record", policies: secretExists("Off", "")},
+		{name: "--dry-run records and nothing more", policies: secretExists("Deny", ""), flags: []string{"--dry-run"}, action: "Audit", would: "Deny"},
+		{
+			name: "a policy in DryRun records what it would do, and weakens nothing",
+			policies: secretExists("Audit", "") + "---\n" +
+				strings.Replace(secretExists("Deny", "  mode: DryRun\n"), "name: test", "name: trial", 1),
+			action: "Audit", would: "Deny",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			flags := tt.flags
+			if tt.policies != "" {
+				flags = append(flags, "--policy-file="+policyFile(t, tt.policies))
+			}
+			s := startWebhook(t, flags...)
+			ns := newNamespace(t)
+			s.register(t, ns)
+
+			warned, err := try(t, ns, pod("p", secretVolume("gone", false)))
+			if tt.refused {
+				if !apierrors.IsForbidden(err) {
+					t.Fatalf("want a refusal, got: %v", err)
+				}
+				mustContain(t, err.Error(), `"validate.pods.tokenward.dev" denied the request: `+line+" (TokenPolicy test)")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if want := map[bool][]string{true: {line}}[tt.warned]; fmt.Sprint(warned) != fmt.Sprint(want) {
+				t.Errorf("warnings: got %q, want %q", warned, want)
+			}
+			findings := auditAnnotation(t, ns, "p", "findings")
+			if tt.action == "" {
+				if findings != "" {
+					t.Errorf("audit annotation: want none, got %s", findings)
+				}
+			} else {
+				mustContain(t, findings, `"check":"secret-exists"`, `"action":"`+tt.action+`"`, `"state":"absent"`,
+					`"object":"Secret `+ns+`/gone"`, `"path":"spec.volumes[0].secret.secretName"`)
+				if n := s.metric(t, "tokenward_findings_total", `check="secret-exists"`, `action="`+tt.action+`"`, `state="absent"`); n != 1 {
+					t.Errorf("tokenward_findings_total: got %v, want 1", n)
+				}
+			}
+			would := auditAnnotation(t, ns, "p", "would")
+			if tt.would == "" && would != "" {
+				t.Errorf("audit annotation would: want none, got %s", would)
+			}
+			mustContain(t, would, tt.would)
+		})
+	}
+}
+
+func TestWhatIsNotAFault(t *testing.T) {
+	s := startWebhook(t, "--policy-file="+policyFile(t, secretExists("Deny", "")))
+	ns := newNamespace(t)
+	s.register(t, ns)
+	createSecret(t, ns, "there", "k")
+	tests := []struct {
+		name string
+		pod  *corev1.Pod
+	}{
+		{"a Secret that exists", pod("exists", secretVolume("there", false))},
+		{"a Secret that is optional", pod("optional", secretVolume("gone", true))},
+		{"a volume that no container mounts", pod("unmounted", secretVolume("gone", false), func(s *corev1.PodSpec) {
+			s.Containers[0].VolumeMounts = nil
+		})},
+		{"no Secret at all", pod("none")},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			warned, err := try(t, ns, tt.pod)
+			if err != nil || len(warned) > 0 {
+				t.Errorf("got warnings %q and error %v, want neither", warned, err)
+			}
+		})
+	}
+}
+
+// X1: a Secret made just before its pod is never missed.
+func TestSecretOfTheSameApply(t *testing.T) {
+	s := startWebhook(t, "--policy-file="+policyFile(t, secretExists("Deny", "")))
+	ns := newNamespace(t)
+	s.register(t, ns)
+	for i := range 100 {
+		name := fmt.Sprintf("new-%d", i)
+		createSecret(t, ns, name, "k")
+		if _, err := try(t, ns, pod(name, secretVolume(name, false))); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+	}
+}
+
+// S7, S9: nobody reads a controller's warnings, but its events.
+func TestReplicaSetEventCarriesTheWholeReason(t *testing.T) {
+	s := startWebhook(t, "--policy-file="+policyFile(t, secretExists("Deny", "")))
+	ns := newNamespace(t)
+	s.register(t, ns)
+	// Long names are the worst case.
+	long := strings.Repeat("long-name-", 25) + "-x"
+	template := pod("", secretVolume(long, false), secretVolume("gone-2", false), secretVolume("gone-3", false))
+	template.Labels = map[string]string{"app": "x"}
+	one := int32(1)
+	_, err := client.AppsV1().ReplicaSets(ns).Create(t.Context(), &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "rs"},
+		Spec: appsv1.ReplicaSetSpec{
+			Replicas: &one, Selector: &metav1.LabelSelector{MatchLabels: template.Labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: template.ObjectMeta, Spec: template.Spec},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var message string
+	err = cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+		events, err := client.CoreV1().Events(ns).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=ReplicaSet,reason=FailedCreate"})
+		if err != nil {
+			return err
+		}
+		if len(events.Items) == 0 {
+			return errors.New("no event on the ReplicaSet")
+		}
+		message = events.Items[0].Message
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustContain(t, message, "3 findings: (1) secret-exists: Secret \"long-name-", "spec.volumes[1].secret.secretName",
+		`(3) secret-exists: Secret "gone-3" (spec.volumes[2].secret.secretName) does not exist: the pod will hang in ContainerCreating. Create it, or correct the name.`,
+		"(TokenPolicy test)")
+}
+
+// kube-system is warned and never refused.
+func TestWarnPathNeverRefuses(t *testing.T) {
+	s := startWebhook(t, "--policy-file="+policyFile(t, secretExists("Deny", "")))
+	waitForAccount(t, "kube-system")
+	s.register(t, "kube-system")
+	p := pod("dns", secretVolume("default-token-jvrkf", false))
+	t.Cleanup(func() {
+		_ = client.CoreV1().Pods("kube-system").Delete(context.Background(), p.Name, metav1.DeleteOptions{})
+	})
+	warned, err := try(t, "kube-system", p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(warned) != 1 {
+		t.Fatalf("want one warning, got %q", warned)
+	}
+	mustContain(t, warned[0], `Secret "default-token-jvrkf"`, "projected token")
+}

@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"tokenward.dev/tokenward/test/cluster"
+)
+
+func TestShutdownBecomesUnreadyServesOnAndExitsCleanly(t *testing.T) {
+	s := startWebhook(t, "--shutdown-delay=1s")
+	ns := newNamespace(t)
+	s.register(t, ns)
+	if err := s.command.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
+		if code, body := s.get(s.health, "/readyz"); code != http.StatusServiceUnavailable {
+			return fmt.Errorf("/readyz: %d %s", code, body)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := try(t, ns, pod("late")); err != nil {
+		t.Errorf("unready, but still serving: %v", err)
+	}
+	if err := <-s.exited; err != nil {
+		t.Errorf("exit status: %v", err)
+	}
+}
+
+func TestUnsyncedAnswers503(t *testing.T) {
+	// An API server that accepts connections and never answers.
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	writeFile(t, kubeconfig, []byte(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}],
+clusters: [{name: c, cluster: {server: "http://`+silent.Addr().String()+`"}}]}`))
+	s := launch(t, "--kubeconfig="+kubeconfig)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(s.ca)
+	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	defer https.CloseIdleConnections()
+	err = cluster.Eventually(t.Context(), patience, func(context.Context) error {
+		response, err := https.Post("https://127.0.0.1:"+strconv.Itoa(s.port)+"/validate/pods", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = response.Body.Close() }()
+		if response.StatusCode != http.StatusServiceUnavailable {
+			return fmt.Errorf("got %s, want 503", response.Status)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, body := s.get(s.health, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "index") {
+		t.Errorf("/readyz: %d %s", code, body)
+	}
+	if code, _ := s.get(s.health, "/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz: %d", code)
+	}
+	if err := s.stop(t); err != nil {
+		t.Errorf("exit status: %v", err)
+	}
+}
+
+func TestCertificateIsReloaded(t *testing.T) {
+	s := startWebhook(t)
+	writeCertificate(t, s.certDir)
+	crt, err := os.ReadFile(filepath.Join(s.certDir, "tls.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(s.port))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		served := conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
+		if got := pemOf(served); got != string(crt) {
+			return fmt.Errorf("still the old certificate, of %s", served.NotBefore)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if until := s.metric(t, "tokenward_serving_certificate_not_after_seconds"); until < float64(time.Now().Unix()) {
+		t.Errorf("tokenward_serving_certificate_not_after_seconds: %v", until)
+	}
+}
+
+func TestPolicyFileIsReloadedAndABadOneIsNotTaken(t *testing.T) {
+	path := policyFile(t, secretExists("Deny", ""))
+	s := startWebhook(t, "--policy-file="+path)
+	ns := newNamespace(t)
+	s.register(t, ns)
+	refused := func() bool {
+		_, err := try(t, ns, pod("p-"+strconv.FormatInt(time.Now().UnixNano(), 36), secretVolume("gone", false)))
+		return err != nil
+	}
+	if !refused() {
+		t.Fatal("Deny: the pod was created")
+	}
+	writeFile(t, path, []byte("kind: nonsense\n"))
+	waitLog(t, s, "the last good version stays in force")
+	if !refused() {
+		t.Error("after a bad reload the good version is not in force")
+	}
+	writeFile(t, path, []byte(secretExists("Audit", "")))
+	waitLog(t, s, "Policies reloaded")
+	if refused() {
+		t.Error("Audit: the pod was refused")
+	}
+}
+
+func TestBadFlagsFailAtStart(t *testing.T) {
+	tests := []struct {
+		name  string
+		flags []string
+		want  string
+	}{
+		{"a policy file that is not there", []string{"--policy-file=/nonexistent"}, "--policy-file:"},
+		{"a port out of range", []string{"--webhook-port=70000"}, "--webhook-port: 70000 is not between 1 and 65535"},
+		{"a log level that there is not", []string{"--log-level=loud"}, `--log-level: "loud" is none of debug, info, error`},
+		{"two sources of facts", []string{"--cluster-state=/tmp"}, "--cluster-state: takes the place of --kubeconfig"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := launch(t, append([]string{"--kubeconfig=" + plane.Kubeconfig}, tt.flags...)...)
+			if err := <-s.exited; err == nil {
+				t.Error("want a failure")
+			}
+			mustContain(t, s.log.String(), "error: ", tt.want)
+		})
+	}
+}
+
+func pemOf(cert *x509.Certificate) string {
+	return string(pemCertificate(cert.Raw))
+}
+
+func waitLog(t *testing.T, s *server, part string) {
+	t.Helper()
+	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
+		if !strings.Contains(s.log.String(), part) {
+			return fmt.Errorf("the log does not say %q", part)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
