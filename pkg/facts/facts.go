@@ -55,9 +55,6 @@ const (
 const (
 	// Namespace answers with Labels.
 	Namespace reference.Kind = "Namespace"
-	// SecretProviderClass (secrets-store.csi.x-k8s.io) answers with Names: the
-	// Secrets that the driver makes for a pod that mounts the class.
-	SecretProviderClass reference.Kind = "SecretProviderClass"
 	// TokenSecretsOf is no object: it asks for the Names of the token Secrets
 	// of the account Name. It is a hint for messages, never a ground to deny.
 	TokenSecretsOf reference.Kind = "TokenSecretsOf"
@@ -107,7 +104,8 @@ type Fact struct {
 	Keys map[string]State
 	// Labels of a Namespace.
 	Labels map[string]string
-	// Names: see SecretProviderClass and TokenSecretsOf. Sorted.
+	// Names of the Secrets that the Secrets Store CSI driver makes for a pod
+	// that mounts this SecretProviderClass; or see TokenSecretsOf. Sorted.
 	Names []string
 }
 

@@ -85,7 +85,7 @@ func (c *clients) get(ctx context.Context, o facts.Object, whole bool) (got, err
 		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("namespaces"), o)
 	case reference.ClusterTrustBundle:
 		return c.trustBundle(ctx, o)
-	case facts.SecretProviderClass:
+	case reference.SecretProviderClass:
 		return c.providerClass(ctx, o)
 	}
 	return got{}, fmt.Errorf("no way to read a %s", o.Kind)

@@ -74,6 +74,10 @@ type Finding struct {
 func Checks() []Check {
 	return []Check{
 		secretExists(),
+		secretKeyExists(),
+		imagePullSecretExists(),
+		configMapExists(),
+		serviceAccountExists(),
 	}
 }
 

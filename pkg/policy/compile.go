@@ -163,8 +163,8 @@ func (c *compiler) checkNamed(at *field.Path, name string) *Check {
 }
 
 func (c *compiler) rule(at *field.Path, r *v1alpha1.CheckRule) {
-	action := c.oneOf(at.Child("action"), string(r.Action), "", "Off", "Audit", "Warn", "Deny")
 	check := c.checkNamed(at.Child("name"), r.Name)
+	action := c.oneOf(at.Child("action"), string(r.Action), "Off", "Audit", "Warn", "Deny")
 	if check == nil {
 		return
 	}
@@ -172,7 +172,7 @@ func (c *compiler) rule(at *field.Path, r *v1alpha1.CheckRule) {
 		c.fail(field.Duplicate(at.Child("name"), r.Name))
 		return
 	}
-	if action == "" {
+	if r.Action == "" {
 		action = string(check.Default)
 	}
 	c.out.rules[r.Name] = rule{

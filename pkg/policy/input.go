@@ -5,10 +5,11 @@ import (
 	"tokenward.dev/tokenward/pkg/reference"
 )
 
-// each visits the references that a check applies to, in the order of the fields.
+// each visits the references that a check applies to, in the order of the
+// fields. What an UPDATE did not change is not visited.
 func (in *Input) each(applies func(*reference.Reference) bool, visit func(*reference.Reference)) {
 	for i := range in.References {
-		if r := &in.References[i]; applies(r) {
+		if r := &in.References[i]; !r.Unchanged && applies(r) {
 			visit(r)
 		}
 	}
@@ -21,6 +22,9 @@ func (in *Input) object(r *reference.Reference) facts.Object {
 	}
 	return facts.Object{Kind: r.Kind, Namespace: in.Namespace, Name: r.Name}
 }
+
+// fact returns what is known of the object that a reference points at.
+func (in *Input) fact(r *reference.Reference) facts.Fact { return in.Facts.Get(in.object(r)) }
 
 // finding makes the finding about a reference; the verdict fills in the rest.
 func (in *Input) finding(r *reference.Reference, path string, state facts.State, text string) Finding {

@@ -72,9 +72,18 @@ func unknownText(checkID string, r *reference.Reference, path, what string, why 
 	})
 }
 
+// unknownProviderText is for a Secret that does not exist, while it could not be
+// found out whether the class makes it.
+func unknownProviderText(checkID string, r *reference.Reference, class facts.Object, why facts.Why) string {
+	return message(checkID, func(quote func(string) string) string {
+		return subject(r, quote) + " (" + r.Path + ") does not exist, and whether " + string(class.Kind) + " " + quote(class.Name) +
+			" makes it is unknown (" + whyText(why) + "): if not, " + r.Use.Consequence() + "."
+	})
+}
+
 func subject(r *reference.Reference, quote func(string) string) string {
 	if r.SignerName != "" {
-		return "No " + string(r.Kind) + " of signer " + quote(r.SignerName)
+		return "A " + string(r.Kind) + " of signer " + quote(r.SignerName)
 	}
 	return string(r.Kind) + " " + quote(r.Name)
 }

@@ -22,7 +22,7 @@ func Parse(source string, data []byte, checks []Check) ([]*Policy, error) {
 	var errs []error
 	seen := map[string]int{}
 	for i := range docs {
-		p, err := parseDocument(&docs[i], checks)
+		p, err := ParseDocument(&docs[i], checks)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -39,7 +39,8 @@ func Parse(source string, data []byte, checks []Check) ([]*Policy, error) {
 	return policies, nil
 }
 
-func parseDocument(d *strictyaml.Document, checks []Check) (*Policy, error) {
+// ParseDocument decodes and compiles one TokenPolicy.
+func ParseDocument(d *strictyaml.Document, checks []Check) (*Policy, error) {
 	var typeMeta metav1.TypeMeta
 	var p v1alpha1.TokenPolicy
 	if err := typed(d, &typeMeta); err != nil {

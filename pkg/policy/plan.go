@@ -68,7 +68,7 @@ func (s *Snapshot) Plan(r *Review) *Plan {
 	}
 	p.input = Input{Pod: *r.Pod, Namespace: r.Namespace, References: reference.OfPod(r.Pod.Prefix, &r.Pod.Spec)}
 	if r.Operation == admissionv1.Update && r.Old != nil {
-		p.input.References = added(reference.OfPod(r.Old.Prefix, &r.Old.Spec), p.input.References)
+		markUnchanged(p.input.References, reference.OfPod(r.Old.Prefix, &r.Old.Spec))
 	}
 	for _, policy := range s.policies {
 		if policy.match.matchesPod(&p.input) {
@@ -108,12 +108,12 @@ func isMirror(pod *corev1.Pod) bool {
 	return ok
 }
 
-// added returns the references that the old object did not have: an UPDATE is
+// markUnchanged marks the references that the old object had, too: an UPDATE is
 // never refused for what it did not change.
-func added(old, now []reference.Reference) []reference.Reference {
-	return slices.DeleteFunc(now, func(r reference.Reference) bool {
-		return slices.ContainsFunc(old, func(o reference.Reference) bool { return r.Same(&o) })
-	})
+func markUnchanged(now, old []reference.Reference) {
+	for i := range now {
+		now[i].Unchanged = slices.ContainsFunc(old, func(o reference.Reference) bool { return now[i].Same(&o) })
+	}
 }
 
 // Needs returns the queries whose answers the judgement needs, given those that

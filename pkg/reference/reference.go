@@ -22,6 +22,9 @@ const (
 	ConfigMap          Kind = "ConfigMap"
 	ServiceAccount     Kind = "ServiceAccount"
 	ClusterTrustBundle Kind = "ClusterTrustBundle"
+	// SecretProviderClass (secrets-store.csi.x-k8s.io) is what a volume of the
+	// Secrets Store CSI driver is made from. The driver may make Secrets of it.
+	SecretProviderClass Kind = "SecretProviderClass"
 )
 
 // Use says by which route the pod uses the object. It decides what happens to
@@ -91,7 +94,10 @@ type Reference struct {
 	Optional bool
 	// Unused marks a volume that no container mounts. The kubelet skips it.
 	Unused bool
-	Use    Use
+	// Unchanged is set by package policy on references that an UPDATE left as
+	// they were.
+	Unchanged bool
+	Use       Use
 	// Path of the leaf field that names the object,
 	// such as "spec.volumes[2].secret.secretName".
 	Path string

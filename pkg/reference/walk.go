@@ -65,6 +65,13 @@ func mountedVolumes(spec *corev1.PodSpec) map[string]bool {
 	return mounted
 }
 
+// The Secrets Store CSI driver, and the attribute that names its class.
+// Source: sigs.k8s.io/secrets-store-csi-driver, pkg/secrets-store/nodeserver.go.
+const (
+	secretsStoreDriver = "secrets-store.csi.k8s.io"
+	classAttribute     = "secretProviderClass"
+)
+
 type walker struct {
 	spec       string // path of the spec, with its dot
 	unused     bool   // the volume being walked is mounted nowhere
@@ -102,6 +109,12 @@ func (w *walker) volume(at string, v *corev1.VolumeSource) {
 			w.projected(at+index("projected.sources", i)+".", &v.Projected.Sources[i])
 		}
 	default:
+		if c := v.CSI; c != nil && c.Driver == secretsStoreDriver {
+			w.add(Reference{
+				Kind: SecretProviderClass, Name: c.VolumeAttributes[classAttribute], Use: UseVolume,
+				Path: at + "csi.volumeAttributes." + classAttribute,
+			})
+		}
 		if name, path := mountCredential(v); name != "" {
 			w.add(Reference{Kind: Secret, Name: name, Use: UseMountCredential, Path: at + path})
 		}

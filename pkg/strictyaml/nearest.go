@@ -9,9 +9,9 @@ import (
 )
 
 // Nearest returns the known word that the given one most likely stands for, or
-// "" if none is near: at most a third of its letters differ, but for case.
+// "" if none is near: at most two letters, or a third of them, differ but for case.
 func Nearest(word string, known []string) string {
-	best, distance := "", len(word)/3+1
+	best, distance := "", max(3, len(word)/3+1)
 	for _, k := range known {
 		if d := levenshtein.ComputeDistance(strings.ToLower(word), strings.ToLower(k)); d < distance {
 			best, distance = k, d

@@ -28,8 +28,24 @@ type Document struct {
 	// JSON is the content of the document.
 	JSON []byte
 
-	text  []byte
-	first int // line of the file at which text starts, counted from 1
+	text   []byte
+	first  int    // line of the file at which text starts, counted from 1
+	prefix string // path of a part within the whole document
+}
+
+// Part returns a part of the document as a document of its own, whose messages
+// tell the place in the whole.
+func (d *Document) Part(path string, content []byte) Document {
+	part := *d
+	part.JSON, part.prefix = content, join(d.prefix, path)
+	return part
+}
+
+func join(prefix, path string) string {
+	if prefix == "" || path == "" || path[0] == '[' {
+		return prefix + path
+	}
+	return prefix + "." + path
 }
 
 // Split returns the documents of a file, leaving out those that are empty.
@@ -194,7 +210,8 @@ func plainType(goType string) string {
 // ErrorAt returns an error about the field at path ("spec.checks[0].name")
 // that names the file, the document, and the line at which the field stands.
 func (d *Document) ErrorAt(path, message string) error {
-	return d.errorAt(d.Line(path), path, message)
+	path = join(d.prefix, path)
+	return d.errorAt(d.line(path), path, message)
 }
 
 // FieldErrors places the errors of a validation in the document.
@@ -213,9 +230,9 @@ func (d *Document) errorAt(line int, path, message string) error {
 	return fmt.Errorf("%s:%d: document %d: %s", d.Source, line, d.Index, message)
 }
 
-// Line returns the line of the file at which the field at path stands, or the
+// line returns the line of the file at which the field at path stands, or the
 // innermost field around it that is there.
-func (d *Document) Line(path string) int {
+func (d *Document) line(path string) int {
 	var root yaml.Node
 	if err := yaml.Unmarshal(d.text, &root); err != nil || len(root.Content) == 0 {
 		return d.first

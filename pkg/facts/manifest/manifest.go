@@ -130,7 +130,7 @@ func (in *content) object(kind reference.Kind) (*object, error) {
 		if in.Type == corev1.SecretTypeServiceAccountToken {
 			o.owner = in.Metadata.Annotations[corev1.ServiceAccountNameKey]
 		}
-	case facts.SecretProviderClass:
+	case reference.SecretProviderClass:
 		var spec struct {
 			SecretObjects []struct {
 				SecretName string `json:"secretName"`

@@ -1,0 +1,208 @@
+package admission
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	admissionv1 "k8s.io/api/admission/v1"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/facts/manifest"
+	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/policy"
+)
+
+type sourceFunc func(ctx context.Context, needs func(*facts.Set) []facts.Query) *facts.Set
+
+func (f sourceFunc) Gather(ctx context.Context, _ time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
+	return f(ctx, needs)
+}
+
+type fixed struct{ snapshot *policy.Snapshot }
+
+func (f fixed) Snapshot() *policy.Snapshot { return f.snapshot }
+
+// newHandler judges against an empty cluster by the defaults.
+func newHandler(t testing.TB) *Handler {
+	t.Helper()
+	cluster := &manifest.Cluster{}
+	return &Handler{
+		Path:     "/validate/pods",
+		Policies: fixed{policy.NewSnapshot(policy.Checks(), nil, policy.Options{})},
+		Source: sourceFunc(func(_ context.Context, needs func(*facts.Set) []facts.Query) *facts.Set {
+			return cluster.Gather(needs)
+		}),
+		Ready:   func() bool { return true },
+		Now:     time.Now,
+		Metrics: metrics.New(),
+		Log:     logr.Discard(),
+	}
+}
+
+func capture(t testing.TB, name string) []byte {
+	t.Helper()
+	body, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+func post(h http.Handler, body io.Reader) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/validate/pods?timeout=5s", body))
+	return w
+}
+
+const missing = "validate-pod-3-containers-one-secret-missing.json"
+
+func TestHandlerAnswersAReviewOfARealAPIServer(t *testing.T) {
+	h := newHandler(t)
+	w := post(h, strings.NewReader(string(capture(t, missing))))
+	var review admissionv1.AdmissionReview
+	if err := json.Unmarshal(w.Body.Bytes(), &review); err != nil {
+		t.Fatalf("%v: %s", err, w.Body)
+	}
+	r := review.Response
+	if w.Code != http.StatusOK || review.APIVersion != "admission.k8s.io/v1" || review.Kind != "AdmissionReview" || r == nil ||
+		r.UID == "" || !r.Allowed || len(r.Warnings) == 0 || r.AuditAnnotations["findings"] == "" {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	if n := testutil.ToFloat64(h.Metrics.Reviews.WithLabelValues("/validate/pods", "Pod", "CREATE", "warn")); n != 1 {
+		t.Errorf("tokenward_reviews_total: got %v, want 1", n)
+	}
+}
+
+func TestHandlerRefusesWhatItDoesNotUnderstand(t *testing.T) {
+	tests := []struct {
+		name, body string
+		code       int
+		want       string
+	}{
+		{"no JSON", "<html>", http.StatusBadRequest, "not an AdmissionReview"},
+		{"an empty body", "", http.StatusBadRequest, "not an AdmissionReview"},
+		{"another version", `{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"1"}}`, http.StatusBadRequest, `expected apiVersion "admission.k8s.io/v1"`},
+		{"another kind", `{"apiVersion":"admission.k8s.io/v1","kind":"Pod"}`, http.StatusBadRequest, `found "admission.k8s.io/v1" and "Pod"`},
+		{"no request", `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, http.StatusBadRequest, "has no request"},
+		{"no uid", `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}`, http.StatusBadRequest, "has no uid"},
+		{"too large", `{"a":"` + strings.Repeat("x", maxBody) + `"}`, http.StatusRequestEntityTooLarge, "larger than"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := post(newHandler(t), strings.NewReader(tt.body))
+			if w.Code != tt.code || !strings.Contains(w.Body.String(), tt.want) {
+				t.Errorf("got %d %s, want %d %s", w.Code, w.Body, tt.code, tt.want)
+			}
+		})
+	}
+}
+
+func TestHandlerAnswers503BeforeItIsReady(t *testing.T) {
+	h := newHandler(t)
+	h.Ready = func() bool { return false }
+	if w := post(h, strings.NewReader(string(capture(t, missing)))); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+func TestHandlerTakesOnlyPost(t *testing.T) {
+	w := httptest.NewRecorder()
+	newHandler(t).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/validate/pods", nil))
+	if w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("got %d", w.Code)
+	}
+}
+
+func TestHandlerContainsPanics(t *testing.T) {
+	h := newHandler(t)
+	h.Source = sourceFunc(func(context.Context, func(*facts.Set) []facts.Query) *facts.Set { panic("boom") }) //nolint:forbidigo // on purpose
+	w := post(h, strings.NewReader(string(capture(t, missing))))
+	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "boom") {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	if n := testutil.ToFloat64(h.Metrics.Reviews.WithLabelValues("/validate/pods", "Pod", "CREATE", "error")); n != 1 {
+		t.Errorf("outcome error: got %v, want 1", n)
+	}
+}
+
+func TestHandlerAnswersThoughTheServerStops(t *testing.T) {
+	h := newHandler(t)
+	var gathering context.Context
+	h.Source = sourceFunc(func(ctx context.Context, needs func(*facts.Set) []facts.Query) *facts.Set {
+		gathering = ctx
+		if ctx.Err() != nil {
+			t.Error("the look-ups were cancelled with the server")
+		}
+		return (&manifest.Cluster{}).Gather(needs)
+	})
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodPost, "/validate/pods", strings.NewReader(string(capture(t, missing))))
+	h.ServeHTTP(w, r.WithContext(stopped))
+	if _, ok := gathering.Deadline(); !ok || w.Code != http.StatusOK {
+		t.Errorf("got %d, deadline %t", w.Code, ok)
+	}
+}
+
+func TestHandlerCapsTheAction(t *testing.T) {
+	h := newHandler(t)
+	policies, err := policy.Parse("p", []byte(`{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {checks: [{name: secret-exists, action: Deny}]}}`), policy.Checks())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Policies = fixed{policy.NewSnapshot(policy.Checks(), policies, policy.Options{})}
+	for most, want := range map[v1alpha1.Action]string{v1alpha1.Deny: `"allowed":false`, v1alpha1.Warn: `"allowed":true`} {
+		h.AtMost = most
+		if w := post(h, strings.NewReader(string(capture(t, missing)))); !strings.Contains(w.Body.String(), want) {
+			t.Errorf("at most %s: got %s", most, w.Body)
+		}
+	}
+}
+
+func TestGatherBudgetLeavesASecondOfTheTimeout(t *testing.T) {
+	for timeout, want := range map[string]time.Duration{
+		"": 2 * time.Second, "nonsense": 2 * time.Second, "-1s": 2 * time.Second, "30s": 2 * time.Second,
+		"3s": 2 * time.Second, "2s": time.Second, "1s": 500 * time.Millisecond,
+	} {
+		if got := gatherBudget(timeout); got != want {
+			t.Errorf("timeout=%q: got %s, want %s", timeout, got, want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, name := range []string{missing, "mutate-pod-generatename.json", "validate-pod-3-containers-all-secrets-exist.json"} {
+		f.Add(capture(f, name))
+	}
+	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"kind":"Pod"},"operation":"UPDATE","object":{"spec":null},"oldObject":{}}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		w := post(newHandler(t), strings.NewReader(string(body)))
+		switch w.Code {
+		case http.StatusBadRequest:
+		case http.StatusOK:
+			var review admissionv1.AdmissionReview
+			if err := json.Unmarshal(w.Body.Bytes(), &review); err != nil || review.Response == nil {
+				t.Errorf("%v: %s", err, w.Body)
+			}
+			for _, line := range review.Response.Warnings {
+				if len(line) > policy.MaxMessage || strings.ContainsAny(line, "\n\r") {
+					t.Errorf("a warning that is too long, or has a line break: %q", line)
+				}
+			}
+		default:
+			t.Errorf("got %d %s", w.Code, w.Body)
+		}
+	})
+}

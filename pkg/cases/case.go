@@ -1,0 +1,306 @@
+// Package cases runs decisions that are written down as data: a case file says
+// what a cluster holds, which policies there are, what is requested, and what
+// the verdict must be. Go tests, the command line and the end-to-end tests run
+// the same files. It imports policy, facts and workload.
+package cases
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/facts/manifest"
+	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/strictyaml"
+	"tokenward.dev/tokenward/pkg/workload"
+)
+
+// File is the case file. docs/cases.md tells it field by field.
+type File struct {
+	// Checks judge alone; all of them if empty.
+	Checks []string `json:"checks,omitempty"`
+	// Cluster has manifests of all that exists.
+	Cluster []json.RawMessage `json:"cluster,omitempty"`
+	// Unknown objects can't be looked up; Absent ones do not exist although
+	// every namespace has them.
+	Unknown []Object `json:"unknown,omitempty"`
+	Absent  []Object `json:"absent,omitempty"`
+	// Keys are PEM files beside the case with what the API server accepts, or
+	// the word unknown; Issuers are accepted besides the legacy issuer. No check
+	// of this version reads them.
+	Keys    json.RawMessage `json:"keys,omitempty"`
+	Issuers []string        `json:"issuers,omitempty"`
+	// Policies are TokenPolicies; without them the built-in defaults hold.
+	Policies []json.RawMessage `json:"policies,omitempty"`
+	// DryRun is the server's --dry-run.
+	DryRun bool `json:"dryRun,omitempty"`
+	// Now is the time of the judgement; a fixed instant if empty.
+	Now *metav1.Time `json:"now,omitempty"`
+	// Phase is validate, or empty for the same.
+	Phase   string  `json:"phase,omitempty"`
+	Request Request `json:"request"`
+	Expect  Expect  `json:"expect"`
+}
+
+// Object names an object of the cluster.
+type Object struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// Request is what the API server asks about.
+type Request struct {
+	Operation   admissionv1.Operation     `json:"operation,omitempty"`
+	Namespace   string                    `json:"namespace,omitempty"`
+	SubResource string                    `json:"subResource,omitempty"`
+	DryRun      bool                      `json:"dryRun,omitempty"`
+	UserInfo    authenticationv1.UserInfo `json:"userInfo,omitempty"`
+	Object      json.RawMessage           `json:"object,omitempty"`
+	OldObject   json.RawMessage           `json:"oldObject,omitempty"`
+}
+
+// Expect is the verdict. What is left out is not compared.
+type Expect struct {
+	Allowed          *bool              `json:"allowed,omitempty"`
+	Findings         *[]Finding         `json:"findings,omitempty"`
+	Warnings         *[]string          `json:"warnings,omitempty"`
+	AuditAnnotations *map[string]string `json:"auditAnnotations,omitempty"`
+	Patched          json.RawMessage    `json:"patched,omitempty"`
+}
+
+// Finding is what a finding must be like. What is left out is not compared.
+type Finding struct {
+	Check   *string `json:"check,omitempty"`
+	Path    *string `json:"path,omitempty"`
+	Object  *string `json:"object,omitempty"`
+	Action  *string `json:"action,omitempty"`
+	State   *string `json:"state,omitempty"`
+	Message *string `json:"message,omitempty"`
+}
+
+// defaultNow is the time of the judgement where a case names none.
+func defaultNow() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// Case is a case ready to run.
+type Case struct {
+	// Name is the path of its file, with "#2" for the second document in it.
+	Name string
+	File File
+
+	cluster  *manifest.Cluster
+	snapshot *policy.Snapshot
+	review   *policy.Review
+	now      time.Time
+}
+
+// Load reads the cases in files and, below directories, in all YAML files. The
+// error joins what is wrong with each file.
+func Load(paths ...string) ([]*Case, error) {
+	var cases []*Case
+	var errs []error
+	for _, path := range paths {
+		err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			if name != path && !slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(name)) {
+				return nil
+			}
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			found, err := Parse(name, data)
+			cases = append(cases, found...)
+			errs = append(errs, err)
+			return nil
+		})
+		errs = append(errs, err)
+	}
+	return cases, errors.Join(errs...)
+}
+
+// Parse reads the cases in one file.
+func Parse(name string, data []byte) ([]*Case, error) {
+	docs, err := strictyaml.Split(name, data)
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) == 0 {
+		return nil, fmt.Errorf("%s: the file has no case", name)
+	}
+	var cases []*Case
+	var errs []error
+	for i := range docs {
+		c, err := compile(&docs[i])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		cases = append(cases, c)
+	}
+	return cases, errors.Join(errs...)
+}
+
+func compile(d *strictyaml.Document) (*Case, error) {
+	c := &Case{Name: d.Source, now: defaultNow()}
+	if d.Index > 1 {
+		c.Name += fmt.Sprintf("#%d", d.Index)
+	}
+	if err := d.Decode(&c.File); err != nil {
+		return nil, err
+	}
+	if c.File.Now != nil {
+		c.now = c.File.Now.Time
+	}
+	for _, step := range []func(*strictyaml.Document) error{c.checkExpect, c.useCluster, c.usePolicies, c.useRequest} {
+		if err := step(d); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (c *Case) checkExpect(d *strictyaml.Document) error {
+	e := &c.File.Expect
+	switch {
+	case c.File.Phase != "" && c.File.Phase != "validate":
+		return d.ErrorAt("phase", fmt.Sprintf("%q is not available in this version; known: validate", c.File.Phase))
+	case e.Patched != nil:
+		return d.ErrorAt("expect.patched", "this version does not change pods")
+	case e.Allowed == nil && e.Findings == nil && e.Warnings == nil && e.AuditAnnotations == nil:
+		return d.ErrorAt("expect", "a case must expect something: allowed, findings, warnings or auditAnnotations")
+	}
+	return nil
+}
+
+func (c *Case) useCluster(d *strictyaml.Document) error {
+	c.cluster = &manifest.Cluster{}
+	for i, m := range c.File.Cluster {
+		if err := c.cluster.Add(m); err != nil {
+			return d.ErrorAt(fmt.Sprintf("cluster[%d]", i), err.Error())
+		}
+	}
+	for i, o := range c.File.Unknown {
+		if err := c.declare(d, fmt.Sprintf("unknown[%d]", i), o, facts.Unknown); err != nil {
+			return err
+		}
+	}
+	for i, o := range c.File.Absent {
+		if err := c.declare(d, fmt.Sprintf("absent[%d]", i), o, facts.Absent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Case) declare(d *strictyaml.Document, at string, o Object, state facts.State) error {
+	kinds := []string{"Secret", "ConfigMap", "ServiceAccount", "Namespace", "ClusterTrustBundle", "SecretProviderClass"}
+	switch {
+	case !slices.Contains(kinds, o.Kind):
+		return d.ErrorAt(at+".kind", fmt.Sprintf("%q is none of %s", o.Kind, strings.Join(kinds, ", ")))
+	case o.Name == "":
+		return d.ErrorAt(at, "name must be given")
+	}
+	id := facts.Object{Kind: reference.Kind(o.Kind), Namespace: o.Namespace, Name: o.Name}
+	switch clusterScoped := o.Kind == "Namespace" || o.Kind == "ClusterTrustBundle"; {
+	case clusterScoped && o.Namespace != "":
+		return d.ErrorAt(at+".namespace", "a "+o.Kind+" is in no namespace")
+	case !clusterScoped && o.Namespace == "":
+		return d.ErrorAt(at, "namespace must be given for a "+o.Kind)
+	}
+	c.cluster.Declare(id, state)
+	return nil
+}
+
+func (c *Case) usePolicies(d *strictyaml.Document) error {
+	all := policy.Checks()
+	table := all
+	if len(c.File.Checks) > 0 {
+		table = nil
+		for i, id := range c.File.Checks {
+			at := slices.IndexFunc(all, func(check policy.Check) bool { return check.ID == id })
+			if at < 0 {
+				return d.ErrorAt(fmt.Sprintf("checks[%d]", i), unknownCheck(id, all))
+			}
+		}
+		for i := range all {
+			if slices.Contains(c.File.Checks, all[i].ID) {
+				table = append(table, all[i])
+			}
+		}
+	}
+	policies := make([]*policy.Policy, 0, len(c.File.Policies))
+	for i, raw := range c.File.Policies {
+		part := d.Part(fmt.Sprintf("policies[%d]", i), raw)
+		p, err := policy.ParseDocument(&part, all)
+		if err != nil {
+			return err
+		}
+		policies = append(policies, p)
+	}
+	c.snapshot = policy.NewSnapshot(table, policies, policy.Options{DryRun: c.File.DryRun})
+	return nil
+}
+
+func unknownCheck(id string, all []policy.Check) string {
+	ids := make([]string, len(all))
+	for i := range all {
+		ids[i] = all[i].ID
+	}
+	if word := strictyaml.Nearest(id, ids); word != "" {
+		return fmt.Sprintf("unknown check %q; did you mean %q?", id, word)
+	}
+	return fmt.Sprintf("unknown check %q; known are %s", id, strings.Join(ids, ", "))
+}
+
+func (c *Case) useRequest(d *strictyaml.Document) error {
+	r := &c.File.Request
+	if r.Operation == "" {
+		r.Operation = admissionv1.Create
+	}
+	operations := []admissionv1.Operation{admissionv1.Create, admissionv1.Update, admissionv1.Delete, admissionv1.Connect}
+	if !slices.Contains(operations, r.Operation) {
+		return d.ErrorAt("request.operation", fmt.Sprintf("%q is none of CREATE, UPDATE, DELETE, CONNECT", r.Operation))
+	}
+	c.review = &policy.Review{Operation: r.Operation, SubResource: r.SubResource, UserInfo: r.UserInfo, Namespace: r.Namespace}
+	var err error
+	if c.review.Pod, err = podOf(r.Object); err != nil {
+		return d.ErrorAt("request.object", err.Error())
+	}
+	if c.review.Old, err = podOf(r.OldObject); err != nil {
+		return d.ErrorAt("request.oldObject", err.Error())
+	}
+	if c.review.Namespace == "" && c.review.Pod != nil {
+		c.review.Namespace = c.review.Pod.Namespace
+	}
+	if c.review.Namespace == "" {
+		c.review.Namespace = metav1.NamespaceDefault
+	}
+	return nil
+}
+
+// podOf returns nil for an object that stands for no pod, or for none.
+func podOf(object json.RawMessage) (*workload.Pod, error) {
+	if len(object) == 0 || string(object) == "null" {
+		return nil, nil //nolint:nilnil // no object, no pod
+	}
+	pod, err := workload.BuiltinTemplates().FromJSON(object)
+	if errors.Is(err, workload.ErrNoPod) {
+		return nil, nil //nolint:nilnil // a kind without a pod
+	}
+	return pod, err
+}

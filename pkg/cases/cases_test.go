@@ -1,0 +1,62 @@
+package cases
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tokenward.dev/tokenward/pkg/policy"
+)
+
+// corpus is the directory of the decisions that Tokenward stands by.
+const corpus = "../../test/cases"
+
+func TestCorpus(t *testing.T) {
+	all, err := Load(corpus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 150 {
+		t.Errorf("the corpus has %d cases, want at least 150", len(all))
+	}
+	for _, c := range all {
+		name, _ := filepath.Rel(corpus, c.Name)
+		t.Run(strings.TrimSuffix(name, ".yaml"), func(t *testing.T) {
+			for _, d := range c.Run() {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// Every check has cases that pass, that fail, and that don't know.
+func TestEveryCheckIsShown(t *testing.T) {
+	checks := policy.Checks()
+	for i := range checks {
+		id := checks[i].ID
+		all, err := Load(filepath.Join(corpus, id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, c := range all {
+			v := c.Verdict()
+			if len(v.Findings) == 0 {
+				seen["pass"] = true
+			}
+			for _, f := range v.Findings {
+				if f.Check == id {
+					seen[f.State.String()] = true
+				}
+				if line := id + ": " + f.Message; len(line) > policy.MaxMessage || strings.ContainsAny(f.Message, "\n\r") {
+					t.Errorf("%s: a message of %d characters, or with a line break: %q", c.Name, len(line), f.Message)
+				}
+			}
+		}
+		for _, kind := range []string{"pass", "absent", "unknown"} {
+			if !seen[kind] {
+				t.Errorf("%s: no case shows %q", id, kind)
+			}
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package cases
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"tokenward.dev/tokenward/pkg/policy"
+)
+
+// Verdict judges the request of a case.
+func (c *Case) Verdict() policy.Verdict {
+	plan := c.snapshot.Plan(c.review)
+	return plan.Judge(c.cluster.Gather(plan.Needs), c.now)
+}
+
+// Run judges the request and returns, in readable lines, where the verdict is
+// not as expected. None means that the case passes.
+func (c *Case) Run() []string {
+	v := c.Verdict()
+	return c.File.Expect.Differences(&v)
+}
+
+// Differences returns where a verdict is not as expected.
+func (e *Expect) Differences(v *policy.Verdict) []string {
+	var d differences
+	if e.Allowed != nil && *e.Allowed != v.Allowed {
+		d.add("allowed", *e.Allowed, v.Allowed)
+		if v.Message != "" {
+			d = append(d, "refused with: "+v.Message)
+		}
+	}
+	if e.Findings != nil {
+		d.findings(*e.Findings, v.Findings)
+	}
+	if e.Warnings != nil {
+		d.lines("warnings", *e.Warnings, v.Warnings)
+	}
+	if e.AuditAnnotations != nil {
+		d.annotations(*e.AuditAnnotations, v.AuditAnnotations())
+	}
+	return d
+}
+
+type differences []string
+
+func (d *differences) add(where string, want, got any) {
+	*d = append(*d, fmt.Sprintf("%s: expected %v, got %v", where, want, got))
+}
+
+func (d *differences) findings(want []Finding, got []policy.Finding) {
+	for i := range max(len(want), len(got)) {
+		at := fmt.Sprintf("findings[%d]", i)
+		switch {
+		case i >= len(want):
+			*d = append(*d, at+": not expected: "+describe(&got[i]))
+		case i >= len(got):
+			*d = append(*d, at+": expected, but not found: "+want[i].describe())
+		default:
+			d.finding(at, &want[i], &got[i])
+		}
+	}
+}
+
+func (d *differences) finding(at string, want *Finding, got *policy.Finding) {
+	for _, f := range []struct {
+		name string
+		want *string
+		got  string
+	}{
+		{"check", want.Check, got.Check},
+		{"path", want.Path, got.Path},
+		{"object", want.Object, got.Object.String()},
+		{"action", want.Action, string(got.Action)},
+		{"state", want.State, got.State.String()},
+		{"message", want.Message, got.Message},
+	} {
+		if f.want != nil && *f.want != f.got {
+			d.add(at+"."+f.name, fmt.Sprintf("%q", *f.want), fmt.Sprintf("%q", f.got))
+		}
+	}
+}
+
+func (d *differences) lines(where string, want, got []string) {
+	for i := range max(len(want), len(got)) {
+		at := fmt.Sprintf("%s[%d]", where, i)
+		switch {
+		case i >= len(want):
+			*d = append(*d, at+": not expected: "+got[i])
+		case i >= len(got):
+			*d = append(*d, at+": expected, but not given: "+want[i])
+		case want[i] != got[i]:
+			d.add(at, fmt.Sprintf("%q", want[i]), fmt.Sprintf("%q", got[i]))
+		}
+	}
+}
+
+func (d *differences) annotations(want, got map[string]string) {
+	keys := slices.Sorted(maps.Keys(want))
+	for _, k := range slices.Sorted(maps.Keys(got)) {
+		if _, ok := want[k]; !ok {
+			keys = append(keys, k)
+		}
+	}
+	for _, k := range keys {
+		w, expected := want[k]
+		g, given := got[k]
+		at := "auditAnnotations." + k
+		switch {
+		case !expected:
+			*d = append(*d, at+": not expected: "+g)
+		case !given:
+			*d = append(*d, at+": expected, but not given: "+w)
+		case w != g:
+			d.add(at, w, g)
+		}
+	}
+}
+
+func describe(f *policy.Finding) string {
+	return fmt.Sprintf("%s at %s: %s is %s, action %s", f.Check, f.Path, f.Object, f.State, f.Action)
+}
+
+func (f *Finding) describe() string {
+	text := ""
+	for _, part := range []*string{f.Check, f.Path, f.Object, f.State, f.Action, f.Message} {
+		if part != nil {
+			text += *part + " "
+		}
+	}
+	return text
+}

@@ -1,0 +1,100 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+)
+
+// existence is the common part of the checks that want a referenced object to
+// exist.
+type existence struct {
+	id      string
+	applies func(*reference.Reference) bool
+	// cure of an absent object; "Create it, or correct the name." if nil.
+	cure func(in *Input, r *reference.Reference, quote func(string) string) string
+}
+
+func (e existence) needs(in *Input, ask func(facts.Query)) {
+	in.each(e.applies, func(r *reference.Reference) {
+		ask(facts.Query{Object: in.object(r)})
+		if r.Kind != reference.Secret || in.fact(r).State != facts.Absent {
+			return
+		}
+		// A second question, now that the answer to the first is known.
+		in.eachProvider(func(class facts.Object) { ask(facts.Query{Object: class}) })
+		if wasOwnToken(in, r) {
+			ask(facts.Query{Object: tokenSecretsOf(in)})
+		}
+	})
+}
+
+func (e existence) find(in *Input, report func(Finding)) {
+	in.each(e.applies, func(r *reference.Reference) {
+		fact := in.fact(r)
+		switch fact.State {
+		case facts.Present:
+		case facts.Unknown:
+			report(in.finding(r, r.Path, facts.Unknown, unknownText(e.id, r, r.Path, "it is", fact.Why)))
+		case facts.Absent:
+			e.absent(in, r, report)
+		}
+	})
+}
+
+// absent reports an absent object, unless something known will make it.
+func (e existence) absent(in *Input, r *reference.Reference, report func(Finding)) {
+	switch provided, class := in.provided(r); provided {
+	case facts.Present:
+	case facts.Unknown:
+		report(in.finding(r, r.Path, facts.Unknown, unknownProviderText(e.id, r, class, in.Facts.Get(class).Why)))
+	case facts.Absent:
+		report(in.finding(r, r.Path, facts.Absent, missingText(e.id, r, func(quote func(string) string) string {
+			if e.cure == nil {
+				return "Create it, or correct the name."
+			}
+			return e.cure(in, r, quote)
+		})))
+	}
+}
+
+// provided tells whether something known makes a Secret when the pod starts:
+// the Secrets Store CSI driver makes those that a mounted SecretProviderClass
+// lists in secretObjects. Where that is unknown it returns the class.
+func (in *Input) provided(r *reference.Reference) (facts.State, facts.Object) {
+	state, undecided := facts.Absent, facts.Object{}
+	if r.Kind != reference.Secret {
+		return state, undecided
+	}
+	in.eachProvider(func(class facts.Object) {
+		switch f := in.Facts.Get(class); {
+		case f.State == facts.Present && slices.Contains(f.Names, r.Name):
+			state = facts.Present
+		case f.State == facts.Unknown && state == facts.Absent:
+			state, undecided = facts.Unknown, class
+		}
+	})
+	return state, undecided
+}
+
+func (in *Input) eachProvider(visit func(class facts.Object)) {
+	for i := range in.References {
+		if r := &in.References[i]; r.Kind == reference.SecretProviderClass && !r.Unused {
+			visit(in.object(r))
+		}
+	}
+}
+
+// wasOwnToken reports whether the name is one that the token controller gave
+// to a token Secret of the pod's own account before Kubernetes 1.24:
+// ACCOUNT-token-xxxxx.
+func wasOwnToken(in *Input, r *reference.Reference) bool {
+	suffix, ok := strings.CutPrefix(r.Name, in.Pod.Spec.ServiceAccountName+"-token-")
+	return ok && len(suffix) == 5
+}
+
+func tokenSecretsOf(in *Input) facts.Object {
+	return facts.Object{Kind: facts.TokenSecretsOf, Namespace: in.Namespace, Name: in.Pod.Spec.ServiceAccountName}
+}

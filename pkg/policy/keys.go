@@ -1,0 +1,50 @@
+package policy
+
+import (
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+)
+
+// keyExistence is the common part of the checks that want the keys of a
+// referenced object to exist. An absent object raises no finding on its keys.
+type keyExistence struct {
+	id      string
+	applies func(*reference.Reference) bool
+}
+
+func (k keyExistence) needs(in *Input, ask func(facts.Query)) {
+	in.each(k.applies, func(r *reference.Reference) {
+		keys := make([]string, len(r.Keys))
+		for i := range r.Keys {
+			keys[i] = r.Keys[i].Name
+		}
+		ask(facts.Query{Object: in.object(r), Keys: keys})
+	})
+}
+
+func (k keyExistence) find(in *Input, report func(Finding)) {
+	in.each(k.applies, func(r *reference.Reference) {
+		fact := in.fact(r)
+		if fact.State == facts.Absent {
+			return
+		}
+		// One finding a reference: what is absent comes before what is unknown.
+		if absent := keysIn(r, &fact, facts.Absent); len(absent) > 0 {
+			report(in.finding(r, absent[0].Path, facts.Absent, missingKeyText(k.id, r, absent)))
+		} else if unknown := keysIn(r, &fact, facts.Unknown); len(unknown) > 0 {
+			path := unknown[0].Path
+			report(in.finding(r, path, facts.Unknown, unknownText(k.id, r, path, "the key is", fact.Why)))
+		}
+	})
+}
+
+// keysIn returns the keys of a reference that are in a state.
+func keysIn(r *reference.Reference, f *facts.Fact, state facts.State) []reference.Key {
+	var keys []reference.Key
+	for _, key := range r.Keys {
+		if f.Key(key.Name) == state {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,102 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+)
+
+// full has every field of a TokenPolicy.
+const full = `apiVersion: tokenward.dev/v1alpha1
+kind: TokenPolicy
+metadata: {name: payments}
+spec:
+  mode: Enforce
+  match:
+    namespaceSelector: {matchLabels: {team: payments}}
+    podSelector: {}
+    serviceAccountNames: []
+  matchConditions:
+    - {name: not-a-debug-pod, expression: "!object.?metadata.?name.orValue('').startsWith('debug-')"}
+  checks:
+    - {name: secret-exists, action: Deny}
+    - {name: secret-key-exists, action: Off}
+  onUnknown: Allow
+  templateAction: Warn
+  mutate:
+    serviceAccount: {name: payments-runner, when: Unset}
+    automountServiceAccountToken: false
+    longLivedTokenVolumes: {project: Existing, expirationSeconds: 3607}
+    recordAnnotation: false
+  exemptions:
+    - {namespaces: [legacy], checks: [secret-exists], until: "2027-03-31T00:00:00Z", reason: "moves in Q1"}
+    - {podSelector: {matchLabels: {a: b}}, serviceAccountNames: [x], objectNames: [y], users: [u], groups: [g]}
+`
+
+func TestParseTakesEveryField(t *testing.T) {
+	policies, err := Parse("p.yaml", []byte(full), Checks())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(policies) != 1 || policies[0].Name != "payments" || len(policies[0].Warnings) != 2 {
+		t.Errorf("got %+v", policies)
+	}
+}
+
+func TestParseErrorsNameTheFieldAndTheCure(t *testing.T) {
+	// Each replaces one line of the full policy.
+	tests := []struct {
+		name, old, new, want string
+	}{
+		{"an unknown field", "  onUnknown: Allow", "  onUnkown: Allow", `p.yaml:15: document 1: spec.onUnkown: unknown field; did you mean "onUnknown"?`},
+		{"an unknown field far from any", "  onUnknown: Allow", "  xyz: 1", `p.yaml:15: document 1: spec.xyz: unknown field; known here: checks, exemptions, match, matchConditions, mode, mutate, onUnknown, templateAction`},
+		{"an unknown field in a list", "secret-exists, action: Deny}", "secret-exists, acton: Deny}", `p.yaml:13: document 1: spec.checks[0].acton: unknown field; did you mean "action"?`},
+		{"an unknown check", "name: secret-exists, action: Deny", "name: secret-exist, action: Deny", `p.yaml:13: document 1: spec.checks[0].name: Invalid value: "secret-exist": unknown check; did you mean "secret-exists"?`},
+		{"an unknown check in an exemption", "checks: [secret-exists]", "checks: [config-map-exist]", `spec.exemptions[0].checks[0]: Invalid value: "config-map-exist": unknown check; did you mean "config-map-exists"?`},
+		{"an unknown action", "secret-exists, action: Deny", "secret-exists, action: Refuse", `p.yaml:13: document 1: spec.checks[0].action: Unsupported value: "Refuse": supported values: "Off", "Audit", "Warn", "Deny"`},
+		{"a check twice", "secret-key-exists, action: Off", "secret-exists, action: Off", `spec.checks[1].name: Duplicate value: "secret-exists"`},
+		{"an unknown mode", "mode: Enforce", "mode: Dryrun", `spec.mode: Unsupported value: "Dryrun": supported values: "Enforce", "DryRun"`},
+		{"a wrong type", "onUnknown: Allow", "onUnknown: [Allow]", `p.yaml:15: document 1: spec.onUnknown: expected a string, found array`},
+		{"Audit as templateAction", "templateAction: Warn", "templateAction: Audit", `spec.templateAction: Unsupported value: "Audit": supported values: "Warn", "Off", "Deny"`},
+		{"a selector that is none", "{matchLabels: {team: payments}}", "{matchExpressions: [{key: a, operator: Is}]}", `spec.match.namespaceSelector: Invalid value`},
+		{"a date that is none", "2027-03-31T00:00:00Z", "31.3.2027", `document 1: `},
+		{"an exemption for everything", `{namespaces: [legacy], checks: [secret-exists], until: "2027-03-31T00:00:00Z", reason: "moves in Q1"}`, "{reason: why not}", "spec.exemptions[0]: Required value: an exemption must select something"},
+		{"an empty name in a list", "users: [u]", `users: [""]`, "spec.exemptions[1].users[0]: Required value"},
+		{"no name", "metadata: {name: payments}", "metadata: {}", "metadata.name: Required value"},
+		{"a name that is none", "name: payments}", "name: Pay Ments}", "metadata.name: Invalid value"},
+		{"another kind", "kind: TokenPolicy", "kind: TokenPolice", `p.yaml:2: document 1: kind: expected "TokenPolicy", found "TokenPolice"`},
+		{"another version", "tokenward.dev/v1alpha1", "tokenward.dev/v1", `p.yaml:1: document 1: apiVersion: expected "tokenward.dev/v1alpha1", found "tokenward.dev/v1"`},
+		{"a key twice", "  mode: Enforce", "  mode: Enforce\n  mode: DryRun", `p.yaml:6: document 1: mapping key "mode" already defined at line 5`},
+		{"no YAML", "  mode: Enforce", "  mode: {", `p.yaml:`},
+		{"an expiry out of range", "expirationSeconds: 3607", "expirationSeconds: 60", "spec.mutate.longLivedTokenVolumes.expirationSeconds: Invalid value: 60: must be between 600 and 4294967296"},
+		{"a parameter that the check does not have", "secret-exists, action: Deny}", "secret-exists, parameters: {gracePeriod: 30s}}", "spec.checks[0].parameters.gracePeriod: Forbidden: the check secret-exists has no such parameter"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.Replace(full, tt.old, tt.new, 1)
+			if text == full {
+				t.Fatalf("%q is not in the policy", tt.old)
+			}
+			_, err := Parse("p.yaml", []byte(text), Checks())
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestParseTellsAllErrorsOfAllDocuments(t *testing.T) {
+	_, err := Parse("p.yaml", []byte(strings.Replace(full, "mode:", "mood:", 1)+"---\n# nothing\n---\n"+
+		strings.Replace(full, "secret-key-exists", "nonsense", 1)+"---\n"+full+"---\n"+full), Checks())
+	if err == nil {
+		t.Fatal("want errors")
+	}
+	for _, want := range []string{
+		"p.yaml:5: document 1: spec.mood: unknown field; did you mean \"mode\"?",
+		"p.yaml:41: document 2: spec.checks[1].name: Invalid value: \"nonsense\": unknown check; known are secret-exists,",
+		`document 4: metadata.name: "payments" is the name of document 3, too`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q in:\n%v", want, err)
+		}
+	}
+}

@@ -1,0 +1,31 @@
+// Package report writes results for people and for machines. It imports none
+// of the packages that make them.
+package report
+
+import (
+	"io"
+	"maps"
+	"slices"
+)
+
+// TestResult is the result of one case.
+type TestResult struct {
+	// Name of the case: the path of its file.
+	Name string `json:"name"`
+	// Differences between the verdict and what the case expects; none if it passes.
+	Differences []string `json:"differences,omitempty"`
+}
+
+// Failed reports whether the case failed.
+func (r TestResult) Failed() bool { return len(r.Differences) > 0 }
+
+// TestWriter writes the results of cases in one format.
+type TestWriter func(io.Writer, []TestResult) error
+
+// TestFormats returns the formats for the results of cases, by name.
+func TestFormats() map[string]TestWriter {
+	return map[string]TestWriter{"text": testText, "json": testJSON, "junit": testJUnit}
+}
+
+// Names returns the names of formats in order.
+func Names(formats map[string]TestWriter) []string { return slices.Sorted(maps.Keys(formats)) }

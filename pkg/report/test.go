@@ -1,0 +1,96 @@
+package report
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+)
+
+func failures(results []TestResult) int {
+	n := 0
+	for _, r := range results {
+		if r.Failed() {
+			n++
+		}
+	}
+	return n
+}
+
+// testText is for people: the cases that fail, and a line that sums up.
+func testText(w io.Writer, results []TestResult) error {
+	var b strings.Builder
+	for _, r := range results {
+		if !r.Failed() {
+			continue
+		}
+		fmt.Fprintf(&b, "FAIL %s\n", r.Name)
+		for _, d := range r.Differences {
+			fmt.Fprintf(&b, "     %s\n", d)
+		}
+	}
+	failed := failures(results)
+	fmt.Fprintf(&b, "%d passed, %d failed\n", len(results)-failed, failed)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func testJSON(w io.Writer, results []TestResult) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	failed := failures(results)
+	if results == nil {
+		results = []TestResult{}
+	}
+	return encoder.Encode(struct {
+		Passed int          `json:"passed"`
+		Failed int          `json:"failed"`
+		Cases  []TestResult `json:"cases"`
+	}{len(results) - failed, failed, results})
+}
+
+type junitSuite struct {
+	XMLName  xml.Name    `xml:"testsuite"`
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Errors   int         `xml:"errors,attr"`
+	Cases    []junitCase `xml:"testcase"`
+}
+
+type junitCase struct {
+	ClassName string        `xml:"classname,attr"`
+	Name      string        `xml:"name,attr"`
+	Failure   *junitFailure `xml:"failure"`
+}
+
+type junitFailure struct {
+	Message string `xml:"message,attr"`
+	Text    string `xml:",chardata"`
+}
+
+// testJUnit is the XML that CI systems read.
+func testJUnit(w io.Writer, results []TestResult) error {
+	suite := junitSuite{Name: "tokenward", Tests: len(results), Failures: failures(results)}
+	for _, r := range results {
+		c := junitCase{ClassName: "tokenward", Name: r.Name}
+		if r.Failed() {
+			c.Failure = &junitFailure{Message: r.Differences[0], Text: strings.Join(r.Differences, "\n")}
+		}
+		suite.Cases = append(suite.Cases, c)
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	encoder := xml.NewEncoder(w)
+	encoder.Indent("", "  ")
+	if err := encoder.Encode(struct {
+		XMLName xml.Name `xml:"testsuites"`
+		Suite   junitSuite
+	}{Suite: suite}); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
