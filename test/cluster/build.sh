@@ -10,8 +10,9 @@ root=$(cd "$here/../.." && pwd)
 cd "$here/$minor"
 version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 out="$root/bin/k8s/$version"
-# What was built is known by the checksums that it was built from.
-stamp=$(cat go.sum "$here/v1.37/go.sum" "$here/build.sh" 2>/dev/null | sha256sum | cut -d' ' -f1)
+# What is there is known by what it was built from.
+etcd=$(cd "$here/v1.37" && go list -m -f '{{.Version}}' go.etcd.io/etcd/server/v3)
+stamp="kubernetes $version, etcd $etcd, $(sha256sum <"$here/build.sh")"
 if [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ]; then
 	exit 0
 fi
