@@ -77,6 +77,7 @@ func Checks() []Check {
 		secretKeyExists(),
 		imagePullSecretExists(),
 		configMapExists(),
+		trustBundleExists(),
 		serviceAccountExists(),
 	}
 }
