@@ -54,7 +54,8 @@ type Handler struct {
 	Policies Policies
 	Source   Source
 	// Ready reports whether everything that a judgement stands on is there.
-	Ready   func() bool
+	Ready func() bool
+	// Now is the time of the judgement.
 	Now     func() time.Time
 	Metrics *metrics.Metrics
 	Log     logr.Logger
@@ -71,7 +72,7 @@ func (e *httpError) Error() string { return e.err.Error() }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	arrived := h.Now()
+	arrived := time.Now()
 	kind, operation, outcome := "other", "unknown", "error"
 	defer func() {
 		if p := recover(); p != nil {
@@ -79,7 +80,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "internal error", http.StatusInternalServerError)
 		}
 		h.Metrics.Reviews.WithLabelValues(h.Path, kind, operation, outcome).Inc()
-		h.Metrics.ReviewDuration.WithLabelValues(h.Path).Observe(h.Now().Sub(arrived).Seconds())
+		h.Metrics.ReviewDuration.WithLabelValues(h.Path).Observe(time.Since(arrived).Seconds())
 	}()
 	request, err := h.decode(w, r)
 	if err != nil {
@@ -133,7 +134,7 @@ func (h *Handler) judge(r *http.Request, arrived time.Time, request *podRequest)
 	// still answered in full.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), gatherBudget(r.URL.Query().Get("timeout")))
 	defer cancel()
-	return plan.Judge(h.Source.Gather(ctx, arrived, plan.Needs), arrived)
+	return plan.Judge(h.Source.Gather(ctx, arrived, plan.Needs), h.Now())
 }
 
 // gatherBudget leaves a second of the API server's own time-out, which it

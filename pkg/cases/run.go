@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"tokenward.dev/tokenward/pkg/policy"
 )
@@ -13,6 +14,12 @@ func (c *Case) Verdict() policy.Verdict {
 	plan := c.snapshot.Plan(c.review)
 	return plan.Judge(c.cluster.Gather(plan.Needs), c.now)
 }
+
+// Snapshot returns the policies of the case.
+func (c *Case) Snapshot() *policy.Snapshot { return c.snapshot }
+
+// Now returns the time of the judgement.
+func (c *Case) Now() time.Time { return c.now }
 
 // Run judges the request and returns, in readable lines, where the verdict is
 // not as expected. None means that the case passes.

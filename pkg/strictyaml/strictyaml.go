@@ -62,7 +62,7 @@ func Split(source string, data []byte) ([]Document, error) {
 		index++
 		d := Document{Source: source, Index: index, JSON: content, text: text, first: first}
 		if err != nil {
-			errs = append(errs, d.syntaxError(err))
+			errs = append(errs, d.syntaxError())
 			return
 		}
 		docs = append(docs, d)
@@ -125,14 +125,19 @@ func isSeparator(line []byte) bool {
 	return len(rest) == 0 || rest[0] == '#'
 }
 
-var yamlLine = regexp.MustCompile(`^(?:error converting YAML to JSON: )?(?:yaml: )?(?:unmarshal errors:\s*)?(?:line (\d+): )?((?s).*)$`)
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors:\s*)?(?:line (\d+): )?((?s).*)$`)
 
-// syntaxError puts the line of the file in place of the line of the document.
-func (d *Document) syntaxError(err error) error {
+// syntaxError tells what is wrong in lines of the file: the document is read
+// again with as many empty lines before it as the file has.
+func (d *Document) syntaxError() error {
+	_, err := toJSON(append(bytes.Repeat([]byte("\n"), d.first-1), d.text...))
+	if err == nil {
+		return d.errorAt(d.first, "", "not YAML")
+	}
 	m := yamlLine.FindStringSubmatch(err.Error())
-	line := d.first
-	if n, convErr := strconv.Atoi(m[1]); convErr == nil {
-		line += n - 1
+	line, convErr := strconv.Atoi(m[1])
+	if convErr != nil {
+		line = d.first
 	}
 	return d.errorAt(line, "", strings.Join(strings.Fields(m[2]), " "))
 }

@@ -22,7 +22,6 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -174,39 +173,26 @@ next:
 	return sum
 }
 
-// register installs the webhook configuration that users install, pointed at
-// this process and limited to the given namespaces.
+// register sends the API server's reviews about some namespaces to this process.
 func (s *server) register(t *testing.T, namespaces ...string) {
+	t.Helper()
+	registerAt(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca, metav1.LabelSelectorRequirement{
+		Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces,
+	})
+	s.waitRegistered(t, namespaces)
+}
+
+func loadConfiguration(t *testing.T) *admissionregistrationv1.ValidatingWebhookConfiguration {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "webhook", "validating.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var config admissionregistrationv1.ValidatingWebhookConfiguration
-	if err := yaml.UnmarshalStrict(text, &config); err != nil {
+	config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
+	if err := yaml.UnmarshalStrict(text, config); err != nil {
 		t.Fatal(err)
 	}
-	config.Name += "-" + namespaces[0]
-	for i := range config.Webhooks {
-		w := &config.Webhooks[i]
-		url := "https://127.0.0.1:" + strconv.Itoa(s.port) + *w.ClientConfig.Service.Path
-		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: s.ca}
-		w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, metav1.LabelSelectorRequirement{
-			Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces,
-		})
-		fail := admissionregistrationv1.Fail // so that no test passes because the webhook was not asked
-		w.FailurePolicy = &fail
-	}
-	api := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-	if _, err := api.Create(t.Context(), &config, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := api.Delete(context.Background(), config.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			t.Error(err)
-		}
-	})
-	s.waitRegistered(t, namespaces)
+	return config
 }
 
 // stop ends the process as Kubernetes does and returns its exit error.

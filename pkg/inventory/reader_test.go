@@ -1,0 +1,137 @@
+package inventory
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/reference"
+)
+
+func TestOnlyTheAPIServersOwnWordMakesAbsent(t *testing.T) {
+	secrets := schema.GroupResource{Resource: "secrets"}
+	tests := []struct {
+		name string
+		err  error
+		want facts.Fact
+	}{
+		{"not found", apierrors.NewNotFound(secrets, "db"), facts.Fact{State: facts.Absent}},
+		{"not found, wrapped", fmt.Errorf("reading: %w", apierrors.NewNotFound(secrets, "db")), facts.Fact{State: facts.Absent}},
+		{"something else not found", apierrors.NewNotFound(secrets, "other"), facts.Fact{Why: facts.NotServed}},
+		{"a resource that is not served", apierrors.NewGenericServerResponse(http.StatusNotFound, "get", secrets, "db", "404 page not found", 0, true), facts.Fact{Why: facts.NotServed}},
+		{"forbidden", apierrors.NewForbidden(secrets, "db", errors.New("no")), facts.Fact{Why: facts.Forbidden}},
+		{"unauthorized", apierrors.NewUnauthorized("no"), facts.Fact{Why: facts.Forbidden}},
+		{"too many requests", apierrors.NewTooManyRequests("slow down", 1), facts.Fact{Why: facts.Throttled}},
+		{"a time-out of the server", apierrors.NewTimeoutError("etcd", 1), facts.Fact{Why: facts.Timeout}},
+		{"a time-out of ours", fmt.Errorf("get: %w", context.DeadlineExceeded), facts.Fact{Why: facts.Timeout}},
+		{"an internal error", apierrors.NewInternalError(errors.New("boom")), facts.Fact{Why: facts.Failed}},
+		{"no connection", errors.New("connection refused"), facts.Fact{Why: facts.Failed}},
+		{"gone", apierrors.NewResourceExpired("gone"), facts.Fact{Why: facts.Failed}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := unanswered("db", tt.err); got.State != tt.want.State || got.Why != tt.want.Why {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+// slowServer answers every read when it is let go, and counts them.
+func slowServer(t *testing.T) (config *rest.Config, reads *atomic.Int32, letGo chan struct{}) {
+	t.Helper()
+	reads, letGo = &atomic.Int32{}, make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reads.Add(1)
+		select {
+		case <-letGo:
+		case <-r.Context().Done():
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(&metav1.PartialObjectMetadata{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"},
+		})
+	}))
+	t.Cleanup(server.Close)
+	return &rest.Config{Host: server.URL, QPS: -1}, reads, letGo
+}
+
+func TestReadsAreSharedOnlyByRequestsThatArrivedBefore(t *testing.T) {
+	config, reads, letGo := slowServer(t)
+	r, err := newReader(config, metrics.New(), logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: "shop", Name: "db"}}
+	answers := make(chan facts.Fact, 4)
+	read := func(arrived time.Time) {
+		go func() { answers <- r.read(t.Context(), arrived, &query) }()
+	}
+	early := time.Now()
+	read(early)
+	waitFor(t, func() bool { return reads.Load() == 1 })
+	read(early)
+	read(early)
+	late := time.Now()
+	read(late)
+	waitFor(t, func() bool { return reads.Load() == 2 })
+	close(letGo)
+	for range 4 {
+		if f := <-answers; f.State != facts.Present {
+			t.Errorf("got %+v", f)
+		}
+	}
+	if n := reads.Load(); n != 2 {
+		t.Errorf("%d reads, want 2: one for those that came before it started, one for the late request", n)
+	}
+}
+
+func TestAReadOutlivesTheRequestThatStartedIt(t *testing.T) {
+	config, reads, letGo := slowServer(t)
+	r, err := newReader(config, metrics.New(), logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: "shop", Name: "db"}}
+	arrived := time.Now()
+	impatient, giveUp := context.WithCancel(t.Context())
+	first := make(chan facts.Fact, 1)
+	go func() { first <- r.read(impatient, arrived, &query) }()
+	waitFor(t, func() bool { return reads.Load() == 1 })
+	second := make(chan facts.Fact, 1)
+	go func() { second <- r.read(t.Context(), arrived, &query) }()
+	giveUp()
+	if f := <-first; f.State != facts.Unknown || f.Why != facts.Timeout {
+		t.Errorf("the request that gave up: %+v", f)
+	}
+	close(letGo)
+	if f := <-second; f.State != facts.Present || reads.Load() != 1 {
+		t.Errorf("the other one: %+v after %d reads", f, reads.Load())
+	}
+}
+
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !condition(); {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen within 10s")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}

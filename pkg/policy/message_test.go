@@ -1,0 +1,86 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+)
+
+func TestMessagesFitWhateverTheNames(t *testing.T) {
+	long := strings.Repeat("n", 253)
+	evil := strings.Repeat("\"\n\t", 80)
+	for _, name := range []string{"db", long, evil, strings.Repeat("é", 200)} {
+		r := &reference.Reference{
+			Kind: reference.ConfigMap, Name: name, Use: reference.UseEnv,
+			Path: "spec.jobTemplate.spec.template.spec.initContainers[12].env[103].valueFrom.configMapKeyRef.name",
+			Keys: []reference.Key{{Name: name, Path: "spec.jobTemplate.spec.template.spec.initContainers[12].env[103].valueFrom.configMapKeyRef.key"}, {Name: "b"}},
+		}
+		id := strings.Repeat("x", maxCheckID)
+		for _, text := range []string{
+			missingText(id, r, func(quote func(string) string) string { return "Use " + quote(name) + "." }),
+			missingKeyText(id, r, r.Keys),
+			unknownText(id, r, r.Path, "it is", facts.Forbidden),
+			unknownProviderText(id, r, facts.Object{Name: name}, facts.Timeout),
+		} {
+			if len(id)+2+len(text) > MaxMessage || strings.ContainsAny(text, "\n\r\t") {
+				t.Errorf("%d characters: %q", len(text), text)
+			}
+		}
+	}
+}
+
+func TestJoinLinesSaysHowManyDidNotFit(t *testing.T) {
+	if got := joinLines([]string{"one"}, 100); got != "one" {
+		t.Errorf("got %q", got)
+	}
+	if got := joinLines([]string{"one", "two"}, 100); got != "2 findings: (1) one (2) two" {
+		t.Errorf("got %q", got)
+	}
+	lines := make([]string, 100)
+	for i := range lines {
+		lines[i] = strings.Repeat("x", 200)
+	}
+	got := joinLines(lines, maxDenial)
+	if len(got) > maxDenial || !strings.HasSuffix(got, " and 97 more") {
+		t.Errorf("%d characters: %q", len(got), got)
+	}
+}
+
+func TestFitWarningsKeepsTheAPIServerFromCutting(t *testing.T) {
+	lines := make([]string, 100)
+	for i := range lines {
+		lines[i] = strings.Repeat("x", 250)
+	}
+	got := fitWarnings(lines)
+	total := 0
+	for _, l := range got {
+		total += len(l)
+	}
+	if total > maxWarnings || got[len(got)-1] != "84 more findings; see the audit log" || len(got) != 17 {
+		t.Errorf("%d lines, %d characters, last %q", len(got), total, got[len(got)-1])
+	}
+	if got := fitWarnings(lines[:3]); len(got) != 3 {
+		t.Errorf("got %d lines", len(got))
+	}
+}
+
+func TestTheTableOfChecksIsValid(t *testing.T) {
+	if err := ValidateChecks(Checks()); err != nil {
+		t.Error(err)
+	}
+	for name, spoil := range map[string]func([]Check){
+		"an id with a space":  func(c []Check) { c[0].ID = "secret exists" },
+		"an id that is twice": func(c []Check) { c[0].ID = c[1].ID },
+		"no remedy":           func(c []Check) { c[0].Remedy = "" },
+		"no default":          func(c []Check) { c[0].Default = "" },
+		"no function":         func(c []Check) { c[0].Find = nil },
+	} {
+		checks := Checks()
+		spoil(checks)
+		if ValidateChecks(checks) == nil {
+			t.Errorf("%s: want an error", name)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/servingcert"
+	"tokenward.dev/tokenward/test/cluster"
+)
+
+var resources = map[string]string{
+	"Secret": "secrets", "ConfigMap": "configmaps", "ServiceAccount": "serviceaccounts",
+	"ClusterTrustBundle": "clustertrustbundles", "SecretProviderClass": "secretproviderclasses",
+}
+
+// installClasses makes SecretProviderClass known, as the Secrets Store CSI
+// driver's own CRD does.
+func installClasses(t *testing.T) {
+	t.Helper()
+	anything := true
+	crd := &apiextensionsv1.CustomResourceDefinition{
+		ObjectMeta: metav1.ObjectMeta{Name: "secretproviderclasses.secrets-store.csi.x-k8s.io"},
+		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+			Group: "secrets-store.csi.x-k8s.io", Scope: apiextensionsv1.NamespaceScoped,
+			Names: apiextensionsv1.CustomResourceDefinitionNames{
+				Kind: "SecretProviderClass", ListKind: "SecretProviderClassList", Plural: "secretproviderclasses", Singular: "secretproviderclass",
+			},
+			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
+				Name: "v1", Served: true, Storage: true,
+				Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{
+					Type: "object", XPreserveUnknownFields: &anything,
+				}},
+			}},
+		},
+	}
+	if _, err := envtest.InstallCRDs(plane.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func bundlesServed(t *testing.T) bool {
+	t.Helper()
+	for _, v := range []string{"v1", "v1beta1"} {
+		list, err := client.Discovery().ServerResourcesForGroupVersion("certificates.k8s.io/" + v)
+		if err != nil {
+			continue
+		}
+		for _, r := range list.APIResources {
+			if r.Kind == "ClusterTrustBundle" {
+				bundleVersion = v
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// bundleVersion is the version in which ClusterTrustBundles are served.
+var bundleVersion string
+
+// makeCluster makes a namespace with the objects of a case.
+func makeCluster(t *testing.T, namespace string, manifests []json.RawMessage) {
+	t.Helper()
+	var labels map[string]string
+	objects := make([]*unstructured.Unstructured, 0, len(manifests))
+	for _, m := range manifests {
+		o := &unstructured.Unstructured{}
+		if err := json.Unmarshal(m, &o.Object); err != nil {
+			t.Fatal(err)
+		}
+		if o.GetKind() == "Namespace" {
+			labels = o.GetLabels()
+			continue
+		}
+		objects = append(objects, o)
+	}
+	makeNamespace(t, namespace, labels)
+	d, err := dynamic.NewForConfig(plane.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		if other := o.GetNamespace(); other != "" && other != namespace {
+			_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}}, metav1.CreateOptions{})
+			if err != nil && !apierrors.IsAlreadyExists(err) {
+				t.Fatal(err)
+			}
+		}
+		gvk := o.GroupVersionKind()
+		if gvk.Kind == "ClusterTrustBundle" {
+			gvk.Version = bundleVersion
+			o.SetGroupVersionKind(gvk)
+			if err := unstructured.SetNestedField(o.Object, somePEM(t), "spec", "trustBundle"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		resource := schema.GroupVersionResource{Group: gvk.Group, Version: gvk.Version, Resource: resources[gvk.Kind]}
+		_, err := d.Resource(resource).Namespace(o.GetNamespace()).Create(t.Context(), o, metav1.CreateOptions{})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func somePEM(t *testing.T) string {
+	t.Helper()
+	own, err := servingcert.NewSelfSigned(nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(own.CA())
+}
+
+func makeNamespace(t *testing.T, name string, labels map[string]string) {
+	t.Helper()
+	all := map[string]string{"corpus": "true"}
+	for k, v := range labels {
+		all[k] = v
+	}
+	_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: all}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitForAccount(t, name)
+	t.Cleanup(func() { _ = client.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}) })
+}
+
+// readAuditLog returns our annotations of the requests about pods, by "verb
+// namespace"; the last request counts.
+func readAuditLog(t *testing.T) map[string]map[string]string {
+	t.Helper()
+	events := map[string]map[string]string{}
+	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
+		log, err := os.ReadFile(plane.AuditLog)
+		if err != nil {
+			return err
+		}
+		lines := bufio.NewScanner(bytes.NewReader(log))
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var event struct {
+				Verb        string
+				ObjectRef   struct{ Resource, Namespace string }
+				Annotations map[string]string
+			}
+			if json.Unmarshal(lines.Bytes(), &event) != nil || event.ObjectRef.Resource != "pods" {
+				continue
+			}
+			ours := map[string]string{}
+			for k, v := range event.Annotations {
+				if key, ok := strings.CutPrefix(k, "validate.pods.tokenward.dev/"); ok {
+					ours[key] = v
+				}
+			}
+			events[event.Verb+" "+event.ObjectRef.Namespace] = ours
+		}
+		if len(events) == 0 {
+			return errors.New("the audit log has no requests about pods")
+		}
+		return lines.Err()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return events
+}
+
+func actionOf(s string) v1alpha1.Action { return v1alpha1.Action(s) }
+
+// objectOf reads an object as findings name it: "Secret shop/db".
+func objectOf(s string) facts.Object {
+	kind, name, _ := strings.Cut(s, " ")
+	o := facts.Object{Kind: reference.Kind(kind), Name: name}
+	if signer, ok := strings.CutPrefix(name, "of signer "); ok {
+		return facts.Object{Kind: o.Kind, SignerName: signer}
+	}
+	if ns, name, ok := strings.Cut(name, "/"); ok {
+		o.Namespace, o.Name = ns, name
+	}
+	return o
+}
+
+// registerAt installs the webhook configuration that users install for a
+// server at a URL, limited to some namespaces.
+func registerAt(t *testing.T, url string, ca []byte, where metav1.LabelSelectorRequirement) {
+	t.Helper()
+	config := loadConfiguration(t)
+	config.GenerateName, config.Name = "tokenward-", ""
+	for i := range config.Webhooks {
+		w := &config.Webhooks[i]
+		at := url + *w.ClientConfig.Service.Path
+		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &at, CABundle: ca}
+		w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, where)
+		fail := admissionregistrationv1.Fail // so that no test passes because the webhook was not asked
+		w.FailurePolicy = &fail
+	}
+	api := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	made, err := api.Create(t.Context(), config, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,402 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"tokenward.dev/tokenward/pkg/admission"
+	"tokenward.dev/tokenward/pkg/cases"
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/inventory"
+	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/servingcert"
+	"tokenward.dev/tokenward/test/cluster"
+)
+
+// X6: the corpus gives the same verdicts end to end as it does in the library.
+// Each case gets a namespace of its own, in which its cluster is made; its
+// request goes to the real API server, which asks the webhook, which looks
+// into the live inventory.
+func TestCorpusEndToEnd(t *testing.T) {
+	corpus := filepath.Join(cluster.Root(), "test", "cases")
+	all, err := cases.Load(corpus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := newCorpusServer(t)
+	installClasses(t)
+	bundles := bundlesServed(t)
+
+	skipped := map[string]int{}
+	var runs []*corpusRun
+	for i, c := range all {
+		name, _ := filepath.Rel(corpus, c.Name)
+		if why := cannotRun(name, c, bundles); why != "" {
+			skipped[why]++
+			t.Logf("not run: %s: %s", name, why)
+			continue
+		}
+		runs = append(runs, &corpusRun{name: name, namespace: fmt.Sprintf("corpus-%03d", i), server: server})
+	}
+	t.Run("requests", func(t *testing.T) {
+		for _, r := range runs {
+			t.Run(r.name, func(t *testing.T) {
+				t.Parallel()
+				r.request(t, corpus)
+			})
+		}
+	})
+	events := readAuditLog(t)
+	for _, r := range runs {
+		t.Run("verdicts/"+r.name, func(t *testing.T) { r.compare(t, events) })
+	}
+	if len(runs)*100 < len(all)*60 {
+		t.Errorf("only %d of %d cases ran end to end", len(runs), len(all))
+	}
+	t.Logf("%d of %d cases ran end to end; not run: %v", len(runs), len(all), skipped)
+}
+
+// cannotRun says why a case can't be put to a real API server, or "".
+func cannotRun(name string, c *cases.Case, bundles bool) string {
+	r := &c.File.Request
+	var kind metav1.TypeMeta
+	_ = json.Unmarshal(r.Object, &kind)
+	byName := map[string]string{
+		"rules/mirror-pod.yaml":                                         "the API server refuses mirror pods that use Secrets",
+		"rules/mirror-annotation-may-be-empty.yaml":                     "the API server refuses mirror pods that use Secrets",
+		"rules/empty-names-point-nowhere.yaml":                          "the API server refuses empty names",
+		"rules/update-moves-a-reference.yaml":                           "the API server lets nobody change a pod's volumes",
+		"rules/update-makes-a-reference-required.yaml":                  "the API server lets nobody change a pod's volumes",
+		"rules/update-of-a-pod-that-is-being-deleted.yaml":              "the API server lets nobody change a pod's volumes",
+		"service-account-exists/pods-are-the-api-servers-business.yaml": "the API server refuses the pod itself",
+		"secret-exists/replacement-goes-by-the-annotation.yaml":         "the live inventory goes by the names of token Secrets",
+	}
+	switch {
+	case byName[name] != "":
+		return byName[name]
+	case len(c.File.Unknown) > 0:
+		return "a single object that can't be looked up"
+	case len(c.File.Absent) > 0:
+		return "controllers make the object again at once"
+	case kind.Kind != "Pod":
+		return "the webhook for workloads and other kinds is not there yet"
+	case r.SubResource != "" && r.SubResource != "ephemeralcontainers":
+		return "the webhook is not registered for the subresource"
+	case strings.HasPrefix(name, "trust-bundle-exists/") && !bundles:
+		return "this API server does not serve ClusterTrustBundles"
+	}
+	return ""
+}
+
+// corpusServer is the webhook in the test's process, so that each case can
+// have policies and a time of its own.
+type corpusServer struct {
+	mu       sync.Mutex
+	handlers map[string]http.Handler // by namespace
+	base     admission.Handler
+}
+
+func newCorpusServer(t *testing.T) *corpusServer {
+	t.Helper()
+	m := metrics.New()
+	inv, err := inventory.New(plane.Config, m, logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); _ = inv.Start(ctx) }()
+	t.Cleanup(func() { stop(); <-stopped })
+	s := &corpusServer{handlers: map[string]http.Handler{}, base: admission.Handler{
+		Path: "/validate/pods", Source: inv, Ready: inv.Synced, Metrics: m, Log: logr.Discard(),
+	}}
+	own, err := servingcert.NewSelfSigned([]string{"127.0.0.1"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := own.GetCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	https := httptest.NewUnstartedServer(s)
+	https.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
+	https.StartTLS()
+	t.Cleanup(https.Close)
+	err = cluster.Eventually(t.Context(), patience, func(context.Context) error {
+		if !inv.Synced() {
+			return errors.New("the index is not complete")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registerAt(t, https.URL, own.CA(), metav1.LabelSelectorRequirement{Key: "corpus", Operator: metav1.LabelSelectorOpExists})
+	s.waitAsked(t)
+	return s
+}
+
+// ServeHTTP sends a review to the case whose namespace it is about.
+func (s *corpusServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var review admissionv1.AdmissionReview
+	if err := json.Unmarshal(body, &review); err != nil || review.Request == nil {
+		http.Error(w, "no review", http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	h := s.handlers[review.Request.Namespace]
+	s.mu.Unlock()
+	if h == nil { // what a case needs is being made
+		_ = json.NewEncoder(w).Encode(&admissionv1.AdmissionReview{
+			TypeMeta: review.TypeMeta, Response: &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true},
+		})
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	h.ServeHTTP(w, r)
+}
+
+// waitAsked waits until the API server knows the webhook.
+func (s *corpusServer) waitAsked(t *testing.T) {
+	t.Helper()
+	ns := "corpus-probe"
+	makeNamespace(t, ns, nil)
+	asked := make(chan struct{}, 1)
+	s.arm(ns, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		http.Error(w, "probe", http.StatusTeapot)
+	}))
+	err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+		_, _ = client.CoreV1().Pods(ns).Create(ctx, pod("probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		select {
+		case <-asked:
+			return nil
+		default:
+			return errors.New("not asked")
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *corpusServer) arm(namespace string, h http.Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handlers[namespace] = h
+}
+
+type fixedPolicies struct{ snapshot *policy.Snapshot }
+
+func (f fixedPolicies) Snapshot() *policy.Snapshot { return f.snapshot }
+
+// corpusRun is one case on its way through the API server.
+type corpusRun struct {
+	name, namespace string
+	server          *corpusServer
+
+	c       *cases.Case
+	verdict policy.Verdict
+	done    bool
+}
+
+var namespaceWord = regexp.MustCompile(`\bshop\b`)
+
+// request makes the case's cluster and sends its request.
+func (r *corpusRun) request(t *testing.T, corpus string) {
+	text, err := os.ReadFile(filepath.Join(corpus, r.name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The case in its own namespace, and with cluster-scoped names of its own.
+	text = namespaceWord.ReplaceAll(text, []byte(r.namespace))
+	for _, word := range []string{"corp", "example.test"} {
+		text = regexp.MustCompile(`\b`+regexp.QuoteMeta(word)+`([":/]|\b)`).ReplaceAll(text, []byte(strings.TrimPrefix(r.namespace, "corpus-")+"."+word+"$1"))
+	}
+	found, err := cases.Parse(r.name, text)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%v", err)
+	}
+	r.c = found[0]
+	makeCluster(t, r.namespace, r.c.File.Cluster)
+	send := r.prepare(t)
+	h := r.server.base
+	h.Policies, h.Now = fixedPolicies{r.c.Snapshot()}, r.c.Now
+	r.server.arm(r.namespace, &h)
+
+	seen := &warnings{}
+	config := rest.CopyConfig(plane.Config)
+	config.WarningHandler = seen
+	if user := r.c.File.Request.UserInfo; user.Username != "" {
+		config.Impersonate = rest.ImpersonationConfig{UserName: user.Username, Groups: append([]string{"system:masters"}, user.Groups...)}
+	}
+	as, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = send(as)
+	r.verdict.Allowed = err == nil
+	if err != nil {
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "denied the request: ") {
+			t.Fatalf("the API server refuses the request itself: %v", err)
+		}
+		r.verdict.Message = err.Error()
+	}
+	for _, line := range seen.lines {
+		// The API server has warnings of its own, for deprecated fields say.
+		if id, _, ok := strings.Cut(line, ": "); ok && !strings.Contains(id, ".") && strings.HasSuffix(id, "-exists") {
+			r.verdict.Warnings = append(r.verdict.Warnings, line)
+		}
+	}
+	r.done = true
+}
+
+// prepare makes the old object and returns the request.
+func (r *corpusRun) prepare(t *testing.T) func(kubernetes.Interface) error {
+	var now, old corev1.Pod
+	if err := json.Unmarshal(r.c.File.Request.Object, &now); err != nil {
+		t.Fatal(err)
+	}
+	admissible(&now)
+	options := metav1.CreateOptions{}
+	if r.c.File.Request.DryRun {
+		options.DryRun = []string{metav1.DryRunAll}
+	}
+	if r.c.File.Request.Operation != admissionv1.Update {
+		return func(as kubernetes.Interface) error {
+			_, err := as.CoreV1().Pods(r.namespace).Create(t.Context(), &now, options)
+			return err
+		}
+	}
+	if err := json.Unmarshal(r.c.File.Request.OldObject, &old); err != nil {
+		t.Fatal(err)
+	}
+	admissible(&old)
+	ephemeral := old.Spec.EphemeralContainers
+	old.Spec.EphemeralContainers = nil
+	pods := client.CoreV1().Pods(r.namespace)
+	made, err := pods.Create(t.Context(), &old, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ephemeral) > 0 {
+		made.Spec.EphemeralContainers = ephemeral
+		if made, err = pods.UpdateEphemeralContainers(t.Context(), made.Name, made, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made.Labels, made.Finalizers = now.Labels, now.Finalizers
+	if r.c.File.Request.SubResource == "ephemeralcontainers" {
+		made.Spec.EphemeralContainers = now.Spec.EphemeralContainers
+		return func(as kubernetes.Interface) error {
+			_, err := as.CoreV1().Pods(r.namespace).UpdateEphemeralContainers(t.Context(), made.Name, made, metav1.UpdateOptions{})
+			return err
+		}
+	}
+	return func(as kubernetes.Interface) error {
+		_, err := as.CoreV1().Pods(r.namespace).Update(t.Context(), made, metav1.UpdateOptions{})
+		return err
+	}
+}
+
+// admissible fills in what the API server demands and no case is about.
+func admissible(p *corev1.Pod) {
+	for i := range p.Spec.EphemeralContainers {
+		p.Spec.EphemeralContainers[i].TerminationMessagePolicy = corev1.TerminationMessageReadFile
+		p.Spec.EphemeralContainers[i].ImagePullPolicy = corev1.PullIfNotPresent
+	}
+}
+
+// compare puts together what the API server told: whether the request passed,
+// its warnings, and the audit annotations, which hold the findings.
+func (r *corpusRun) compare(t *testing.T, events map[string]map[string]string) {
+	if !r.done {
+		t.Skip("its request failed")
+	}
+	verb := strings.ToLower(string(r.c.File.Request.Operation))
+	annotations, ok := events[verb+" "+r.namespace]
+	if !ok {
+		t.Fatalf("the audit log has no %s of a pod in %s", verb, r.namespace)
+	}
+	want := r.c.File.Expect
+	if want.Findings != nil {
+		var got []struct{ Check, Action, State, Object, Path string }
+		if text := annotations["findings"]; text != "" {
+			if err := json.Unmarshal([]byte(text), &got); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, g := range got {
+			r.verdict.Findings = append(r.verdict.Findings, finding(g.Check, g.Action, g.State, g.Object, g.Path))
+		}
+		for i, f := range *want.Findings {
+			if f.Message != nil {
+				r.wantMessage(t, &f)
+				(*want.Findings)[i].Message = nil
+			}
+		}
+	}
+	if want.AuditAnnotations != nil {
+		if len(annotations) != len(*want.AuditAnnotations) {
+			t.Errorf("audit annotations: got %v, want %v", annotations, *want.AuditAnnotations)
+		}
+		for k, v := range *want.AuditAnnotations {
+			if annotations[k] != v {
+				t.Errorf("audit annotation %s: got %s, want %s", k, annotations[k], v)
+			}
+		}
+		want.AuditAnnotations = nil
+	}
+	for _, d := range want.Differences(&r.verdict) {
+		t.Error(d)
+	}
+}
+
+// wantMessage looks for the text of a finding where people get to read it.
+func (r *corpusRun) wantMessage(t *testing.T, f *cases.Finding) {
+	if f.Action == nil || *f.Action == "Audit" {
+		return // recorded, without text
+	}
+	if told := strings.Join(append(r.verdict.Warnings, r.verdict.Message), "\n"); !strings.Contains(told, *f.Message) {
+		t.Errorf("want %q in: %s", *f.Message, told)
+	}
+}
+
+func finding(check, action, state, object, path string) policy.Finding {
+	f := policy.Finding{Check: check, Path: path}
+	f.Action = actionOf(action)
+	f.Object = objectOf(object)
+	f.State = map[string]facts.State{"absent": facts.Absent, "present": facts.Present}[state]
+	return f
+}
