@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -49,9 +50,11 @@ func newClients(config *rest.Config) (*clients, error) {
 
 // got is what a read brought of an object that exists. Never a value.
 type got struct {
-	keys   map[string]struct{}
-	labels map[string]string
-	names  []string
+	uid     types.UID
+	version string
+	keys    map[string]struct{}
+	labels  map[string]string
+	names   []string
 }
 
 // get reads an object. whole asks for its keys, too. The error is the client's.
@@ -63,7 +66,7 @@ func (c *clients) get(ctx context.Context, o facts.Object, whole bool) (got, err
 			if err != nil {
 				return got{}, err
 			}
-			return got{keys: keysOf(s.Data)}, nil
+			return got{uid: s.UID, version: s.ResourceVersion, keys: keysOf(s.Data)}, nil
 		}
 		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("secrets"), o)
 	case reference.ConfigMap:
@@ -76,7 +79,7 @@ func (c *clients) get(ctx context.Context, o facts.Object, whole bool) (got, err
 			for k := range m.BinaryData {
 				keys[k] = struct{}{}
 			}
-			return got{keys: keys}, nil
+			return got{uid: m.UID, version: m.ResourceVersion, keys: keys}, nil
 		}
 		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("configmaps"), o)
 	case reference.ServiceAccount:

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,15 +13,17 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// index knows which objects of one kind there are. A Reflector feeds it; it
-// keeps some 100 bytes an object, whatever the object holds.
+// index knows which objects of one kind there are. Feeds fill it; it keeps some
+// 120 bytes an object, whatever the object holds.
 type index struct {
 	mu         sync.RWMutex
 	namespaces map[string]map[string]entry
-	objects    int
-	synced     atomic.Bool
-	onChange   func(objects int, synced bool)
+	labels     map[string]map[string]string // by name; only where keepLabels is set
+	keepLabels bool
+	count      int
 	seed       maphash.Seed // for identities that are not of the usual form
+	onCount    func(objects int)
+	onChange   func(namespace, name string) // an object was changed or deleted
 }
 
 // entry is all that is kept of an object besides its name.
@@ -32,18 +33,27 @@ type entry struct {
 	deleting bool
 }
 
-var _ cache.TransformingStore = &index{}
-
-func newIndex(onChange func(objects int, synced bool)) *index {
-	return &index{namespaces: map[string]map[string]entry{}, onChange: onChange, seed: maphash.MakeSeed()}
+func newIndex(onCount func(int)) *index {
+	return &index{
+		namespaces: map[string]map[string]entry{}, labels: map[string]map[string]string{},
+		seed: maphash.MakeSeed(), onCount: onCount, onChange: func(string, string) {},
+	}
 }
 
-// has reports whether the index has the object.
-func (x *index) has(namespace, name string) bool {
+// get returns what is kept of an object.
+func (x *index) get(namespace, name string) (entry, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	_, ok := x.namespaces[namespace][name]
-	return ok
+	e, ok := x.namespaces[namespace][name]
+	return e, ok
+}
+
+// labelsOf returns the labels of a cluster-scoped object. They are not to be written to.
+func (x *index) labelsOf(name string) (map[string]string, bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	labels, ok := x.labels[name]
+	return labels, ok
 }
 
 // namesWith returns the names in a namespace that a function selects.
@@ -59,100 +69,35 @@ func (x *index) namesWith(namespace string, selects func(name string) bool) []st
 	return names
 }
 
-// Add implements cache.ReflectorStore.
-func (x *index) Add(obj any) error { return x.Update(obj) }
-
-// Update implements cache.ReflectorStore.
-func (x *index) Update(obj any) error {
-	o, err := meta.Accessor(obj)
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.put(x.namespaces, o)
-	x.changed()
-	return nil
-}
-
-// Delete implements cache.ReflectorStore.
-func (x *index) Delete(obj any) error {
-	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = gone.Obj
-	}
-	o, err := meta.Accessor(obj)
-	if err != nil {
-		return fmt.Errorf("index: %w", err)
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
+// put and remove hold no lock.
+func (x *index) put(o metav1.Object) {
 	names := x.namespaces[o.GetNamespace()]
-	delete(names, o.GetName())
-	if len(names) == 0 {
-		delete(x.namespaces, o.GetNamespace())
-	}
-	x.changed()
-	return nil
-}
-
-// Replace implements cache.ReflectorStore: the result of a list.
-func (x *index) Replace(list []any, _ string) error {
-	fresh := map[string]map[string]entry{}
-	for _, item := range list {
-		o, err := meta.Accessor(item)
-		if err != nil {
-			return fmt.Errorf("index: %w", err)
-		}
-		x.put(fresh, o)
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.namespaces = fresh
-	x.synced.Store(true)
-	x.changed()
-	return nil
-}
-
-// Resync implements cache.ReflectorStore; nothing here needs it.
-func (x *index) Resync() error { return nil }
-
-// Transformer implements cache.TransformingStore: objects are reduced before a
-// Reflector buffers them. Annotations may hold a Secret's data in the clear
-// (last-applied-configuration), so nothing but what is needed is kept.
-func (x *index) Transformer() cache.TransformFunc {
-	return func(obj any) (any, error) {
-		o, err := meta.Accessor(obj)
-		if err != nil {
-			return nil, fmt.Errorf("index: %w", err)
-		}
-		return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-			// Clones, so that no name keeps the response's whole buffer alive.
-			Namespace: strings.Clone(o.GetNamespace()), Name: strings.Clone(o.GetName()),
-			UID: types.UID(strings.Clone(string(o.GetUID()))), ResourceVersion: strings.Clone(o.GetResourceVersion()),
-			DeletionTimestamp: o.GetDeletionTimestamp(),
-		}}, nil
-	}
-}
-
-func (x *index) put(into map[string]map[string]entry, o metav1.Object) {
-	names := into[o.GetNamespace()]
 	if names == nil {
 		names = map[string]entry{}
-		into[strings.Clone(o.GetNamespace())] = names
+		x.namespaces[o.GetNamespace()] = names
 	}
-	names[strings.Clone(o.GetName())] = entry{
-		uid: x.compactUID(o.GetUID()), version: x.compactVersion(o.GetResourceVersion()), deleting: o.GetDeletionTimestamp() != nil,
+	before := len(names)
+	names[o.GetName()] = x.entryOf(o)
+	x.count += len(names) - before
+	if x.keepLabels {
+		x.labels[o.GetName()] = o.GetLabels()
 	}
 }
 
-// changed tells the metrics. The lock is held.
-func (x *index) changed() {
-	n := 0
-	for _, names := range x.namespaces {
-		n += len(names)
+func (x *index) remove(namespace, name string) {
+	names := x.namespaces[namespace]
+	if _, ok := names[name]; ok {
+		x.count--
 	}
-	x.objects = n
-	x.onChange(n, x.synced.Load())
+	delete(names, name)
+	if len(names) == 0 {
+		delete(x.namespaces, namespace)
+	}
+	delete(x.labels, name)
+}
+
+func (x *index) entryOf(o metav1.Object) entry {
+	return entry{uid: x.compactUID(o.GetUID()), version: x.compactVersion(o.GetResourceVersion()), deleting: o.GetDeletionTimestamp() != nil}
 }
 
 // compactUID packs a UUID into its 16 bytes. Any other text is hashed.
@@ -184,3 +129,114 @@ func (x *index) compactVersion(version string) uint64 {
 	}
 	return maphash.String(x.seed, version)
 }
+
+// feed takes what one Reflector brings into an index: all namespaces, or one.
+type feed struct {
+	index     *index
+	namespace string // empty: all
+	onSynced  func()
+}
+
+var _ cache.TransformingStore = &feed{}
+
+// Add implements cache.ReflectorStore.
+func (f *feed) Add(obj any) error { return f.Update(obj) }
+
+// Update implements cache.ReflectorStore.
+func (f *feed) Update(obj any) error {
+	o, err := meta.Accessor(obj)
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	f.index.mu.Lock()
+	defer f.index.mu.Unlock()
+	f.index.put(o)
+	f.index.onChange(o.GetNamespace(), o.GetName())
+	f.index.onCount(f.index.count)
+	return nil
+}
+
+// Delete implements cache.ReflectorStore.
+func (f *feed) Delete(obj any) error {
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = gone.Obj
+	}
+	o, err := meta.Accessor(obj)
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	f.index.mu.Lock()
+	defer f.index.mu.Unlock()
+	f.index.remove(o.GetNamespace(), o.GetName())
+	f.index.onChange(o.GetNamespace(), o.GetName())
+	f.index.onCount(f.index.count)
+	return nil
+}
+
+// Replace implements cache.ReflectorStore: the result of a list. Readers see
+// the old content until the new is complete.
+func (f *feed) Replace(list []any, _ string) error {
+	x := f.index
+	fresh := &index{namespaces: map[string]map[string]entry{}, labels: map[string]map[string]string{}, keepLabels: x.keepLabels, seed: x.seed}
+	for _, item := range list {
+		o, err := meta.Accessor(item)
+		if err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
+		fresh.put(o)
+	}
+	x.mu.Lock()
+	if f.namespace == "" {
+		x.namespaces, x.labels, x.count = fresh.namespaces, fresh.labels, fresh.count
+	} else {
+		x.count += fresh.count - len(x.namespaces[f.namespace])
+		delete(x.namespaces, f.namespace)
+		if names := fresh.namespaces[f.namespace]; names != nil {
+			x.namespaces[f.namespace] = names
+		}
+	}
+	x.onCount(x.count)
+	x.mu.Unlock()
+	f.onSynced()
+	return nil
+}
+
+// Resync implements cache.ReflectorStore; nothing here needs it.
+func (f *feed) Resync() error { return nil }
+
+// Transformer implements cache.TransformingStore: objects are reduced before a
+// Reflector buffers them. Annotations may hold a Secret's data in the clear
+// (last-applied-configuration), so nothing but what is needed is kept.
+func (f *feed) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) {
+		o, err := meta.Accessor(obj)
+		if err != nil {
+			return nil, fmt.Errorf("index: %w", err)
+		}
+		s := &slim{
+			namespace: o.GetNamespace(), name: o.GetName(), version: o.GetResourceVersion(),
+			uid: o.GetUID(), deletion: o.GetDeletionTimestamp(),
+		}
+		if f.index.keepLabels {
+			s.labels = o.GetLabels()
+		}
+		return s, nil
+	}
+}
+
+// slim is an object reduced to what the index keeps. It has the methods of
+// metav1.Object that a store calls; the others are never called.
+type slim struct {
+	metav1.Object
+	namespace, name, version string
+	uid                      types.UID
+	deletion                 *metav1.Time
+	labels                   map[string]string
+}
+
+func (s *slim) GetNamespace() string               { return s.namespace }
+func (s *slim) GetName() string                    { return s.name }
+func (s *slim) GetResourceVersion() string         { return s.version }
+func (s *slim) GetUID() types.UID                  { return s.uid }
+func (s *slim) GetDeletionTimestamp() *metav1.Time { return s.deletion }
+func (s *slim) GetLabels() map[string]string       { return s.labels }

@@ -1,7 +1,8 @@
 // Package inventory answers queries about a live cluster. An index of Secrets,
 // fed by a metadata-only watch, answers when all is well without any call to
 // the API server; whatever it does not have is read live before anybody is told
-// that it is absent.
+// that it is absent. Indexes of ConfigMaps, ServiceAccounts and Namespaces do the
+// same for those.
 //
 // It imports packages facts, reference and metrics, never policy: it knows what
 // the cluster holds, not what anybody makes of it.
@@ -16,13 +17,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/metrics"
@@ -36,65 +32,99 @@ const (
 	parallelReads = 8
 )
 
+const namespaceKind = facts.Namespace
+
+// Options tune an inventory. The zero value watches all namespaces.
+type Options struct {
+	// Namespaces to watch; all if empty.
+	Namespaces []string
+	// StaleAfter is how long a watch may be silent before the index no longer
+	// answers without a read. API servers send a bookmark every minute.
+	StaleAfter time.Duration
+}
+
+// defaultStaleAfter allows two bookmarks to be late.
+const defaultStaleAfter = 150 * time.Second
+
 // Inventory answers queries from an index and by live reads.
 type Inventory struct {
-	secrets   *index
-	reader    *reader
-	reflector *cache.Reflector
+	watched    map[reference.Kind]*watched
+	keys       *keyCache
+	reader     *reader
+	staleAfter time.Duration
+	metrics    *metrics.Metrics
 }
 
 // New returns an inventory that reads from the API server of config. Start
 // must run for it to become synced.
-func New(config *rest.Config, m *metrics.Metrics, log logr.Logger) (*Inventory, error) {
+func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*Inventory, error) {
 	config = rest.CopyConfig(config)
-	config.QPS = -1 // budgets of our own take the place of the client's limiter
+	config.QPS = -1 // a budget of our own takes the place of the client's limiter
 	reader, err := newReader(config, m, log)
 	if err != nil {
 		return nil, err
 	}
-	meta, err := metadata.NewForConfig(metadata.ConfigFor(config))
+	client, err := metadata.NewForConfig(metadata.ConfigFor(config))
 	if err != nil {
 		return nil, fmt.Errorf("inventory: %w", err)
 	}
-	synced := m.InventorySynced.WithLabelValues(string(reference.Secret))
-	objects := m.InventoryObjects.WithLabelValues(string(reference.Secret))
-	secrets := newIndex(func(n int, ok bool) {
-		objects.Set(float64(n))
-		if ok {
-			synced.Set(1)
-		}
-	})
-	klogger := log.WithName("watch")
-	return &Inventory{
-		secrets: secrets,
-		reader:  reader,
-		reflector: cache.NewReflectorWithOptions(
-			cache.ToListWatcherWithWatchListSemantics(listWatch(meta), meta), &metav1.PartialObjectMetadata{}, secrets,
-			cache.ReflectorOptions{Name: "secrets", TypeDescription: "Secret metadata", Logger: &klogger},
-		),
-	}, nil
-}
-
-func listWatch(client metadata.Interface) *cache.ListWatch {
-	secrets := client.Resource(corev1.SchemeGroupVersion.WithResource("secrets"))
-	return &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return secrets.List(ctx, options)
-		},
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			return secrets.Watch(ctx, options)
-		},
+	v := &Inventory{
+		watched: map[reference.Kind]*watched{}, keys: newKeyCache(), reader: reader, staleAfter: o.StaleAfter, metrics: m,
 	}
+	if v.staleAfter == 0 {
+		v.staleAfter = defaultStaleAfter
+	}
+	for kind, resource := range watchedKinds() {
+		w := newWatched(kind, resource, o.Namespaces, client, m, log.WithName("watch"))
+		w.index.onChange = func(namespace, name string) {
+			v.keys.forget(facts.Object{Kind: kind, Namespace: namespace, Name: name})
+		}
+		v.watched[kind] = w
+	}
+	reader.onWhole = v.keep
+	return v, nil
 }
 
 // Start feeds the index until the context ends.
 func (v *Inventory) Start(ctx context.Context) error {
-	v.reflector.RunWithContext(ctx)
+	var group sync.WaitGroup
+	for _, w := range v.watched {
+		for _, r := range w.reflectors {
+			group.Go(func() { r.RunWithContext(ctx) })
+		}
+	}
+	group.Go(func() { v.watchAges(ctx) })
+	group.Wait()
 	return nil
 }
 
+// watchAges keeps the metric of how long ago each watch was heard of.
+func (v *Inventory) watchAges(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for kind, w := range v.watched {
+				if w.synced() {
+					v.metrics.InventoryStale.WithLabelValues(string(kind)).Set(w.age(now).Seconds())
+				}
+			}
+		}
+	}
+}
+
 // Synced reports whether the index is complete. Before that nothing may be judged.
-func (v *Inventory) Synced() bool { return v.secrets.synced.Load() }
+func (v *Inventory) Synced() bool {
+	for _, w := range v.watched {
+		if !w.synced() {
+			return false
+		}
+	}
+	return true
+}
 
 // Gather answers what a review needs, for a request that arrived at the given
 // time. It returns before the context's deadline; what could not be found out
@@ -104,7 +134,7 @@ func (v *Inventory) Gather(ctx context.Context, arrived time.Time, needs func(*f
 	return facts.Collect(needs, func(queries []facts.Query, set *facts.Set) {
 		live := queries[:0]
 		for _, q := range queries {
-			if f, ok := v.indexed(&q); ok {
+			if f, ok := v.indexed(&q, arrived); ok {
 				set.Put(q.Object, f)
 			} else {
 				live = append(live, q)
@@ -120,21 +150,54 @@ func (v *Inventory) Gather(ctx context.Context, arrived time.Time, needs func(*f
 	})
 }
 
-// indexed answers from memory. Only "present" is answered so, for existence
-// alone: that something is absent is always confirmed live.
-func (v *Inventory) indexed(q *facts.Query) (facts.Fact, bool) {
-	switch {
-	case q.Kind == facts.TokenSecretsOf:
+// indexed answers from memory. Only "present" is answered so: that something is
+// absent, object or key, is always confirmed live.
+func (v *Inventory) indexed(q *facts.Query, now time.Time) (facts.Fact, bool) {
+	if q.Kind == facts.TokenSecretsOf {
 		return facts.Fact{State: facts.Present, Names: v.tokenSecretsOf(q)}, true
-	case q.Kind == reference.Secret && len(q.Keys) == 0 && v.secrets.has(q.Namespace, q.Name):
-		return facts.Fact{State: facts.Present}, true
 	}
-	return facts.Fact{}, false
+	w := v.watched[q.Kind]
+	if w == nil || w.age(now) > v.staleAfter {
+		return facts.Fact{}, false
+	}
+	e, ok := w.index.get(q.Namespace, q.Name)
+	if !ok {
+		return facts.Fact{}, false
+	}
+	f := facts.Fact{State: facts.Present}
+	if q.Kind == namespaceKind {
+		f.Labels, ok = w.index.labelsOf(q.Name)
+		return f, ok
+	}
+	if len(q.Keys) == 0 {
+		return f, true
+	}
+	keys, ok := v.keys.get(q.Object, e)
+	if !ok {
+		return facts.Fact{}, false
+	}
+	f.Keys = make(map[string]facts.State, len(q.Keys))
+	for _, k := range q.Keys {
+		if _, ok := keys[k]; !ok {
+			return facts.Fact{}, false
+		}
+		f.Keys[k] = facts.Present
+	}
+	return f, true
+}
+
+// keep keeps the keys of an object that was read whole, if the index knows it.
+func (v *Inventory) keep(o facts.Object, got *got) {
+	if w := v.watched[o.Kind]; w != nil {
+		if _, ok := w.index.get(o.Namespace, o.Name); ok {
+			v.keys.put(o, entry{uid: w.index.compactUID(got.uid), version: w.index.compactVersion(got.version)}, got.keys)
+		}
+	}
 }
 
 // tokenSecretsOf goes by the names that the token controller gave, ACCOUNT-token-xxxxx.
 func (v *Inventory) tokenSecretsOf(q *facts.Query) []string {
-	names := v.secrets.namesWith(q.Namespace, func(name string) bool {
+	names := v.watched[reference.Secret].index.namesWith(q.Namespace, func(name string) bool {
 		suffix, ok := strings.CutPrefix(name, q.Name+"-token-")
 		return ok && len(suffix) == 5
 	})

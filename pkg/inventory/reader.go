@@ -20,13 +20,19 @@ import (
 // readTimeout bounds one read. Reviews give up earlier, by their own deadlines.
 const readTimeout = 2 * time.Second
 
+// maxInFlight bounds how many reads are under way at a time.
+const maxInFlight = 128
+
 // reader reads single objects from the API server. Requests share a read only
 // if it started after each of them arrived: an answer that is older than the
 // request may miss what was created just before it.
 type reader struct {
 	clients *clients
+	budget  *budget
 	metrics *metrics.Metrics
 	log     logr.Logger
+	// onWhole gets what was read of an object with its keys.
+	onWhole func(facts.Object, *got)
 
 	mu      sync.Mutex
 	flights map[flightKey]*flight
@@ -38,8 +44,9 @@ type flightKey struct {
 	whole bool
 }
 
+// flight is one read, queued or under way. Its start is guarded by reader.mu.
 type flight struct {
-	started time.Time
+	started time.Time // zero while it waits for its place in the budget
 	done    chan struct{}
 	found   found // valid once done is closed
 }
@@ -55,7 +62,10 @@ func newReader(config *rest.Config, m *metrics.Metrics, log logr.Logger) (*reade
 	if err != nil {
 		return nil, fmt.Errorf("inventory: %w", err)
 	}
-	return &reader{clients: c, metrics: m, log: log, flights: map[flightKey]*flight{}}, nil
+	return &reader{
+		clients: c, budget: newBudget(maxInFlight), metrics: m, log: log,
+		onWhole: func(facts.Object, *got) {}, flights: map[flightKey]*flight{},
+	}, nil
 }
 
 // read answers one query by a read that started after the request arrived.
@@ -90,10 +100,10 @@ func (f *found) cut(keys []string) facts.Fact {
 func (r *reader) join(ctx context.Context, arrived time.Time, key flightKey) *flight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f := r.flights[key]; f != nil && !f.started.Before(arrived) {
+	if f := r.flights[key]; f != nil && (f.started.IsZero() || !f.started.Before(arrived)) {
 		return f
 	}
-	f := &flight{started: time.Now(), done: make(chan struct{})}
+	f := &flight{done: make(chan struct{})}
 	r.flights[key] = f
 	// Others may wait for the same read: the end of this request must not end it.
 	go r.fly(context.WithoutCancel(ctx), key, f)
@@ -103,23 +113,46 @@ func (r *reader) join(ctx context.Context, arrived time.Time, key flightKey) *fl
 func (r *reader) fly(ctx context.Context, key flightKey, f *flight) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	got, err := r.clients.get(ctx, key.Object, key.whole)
-	f.found = found{Fact: facts.Fact{State: facts.Present, Names: got.names, Labels: got.labels}, keys: got.keys}
-	result := "present"
-	if err != nil {
-		f.found = found{Fact: unanswered(key.Name, err)}
-		if result = "absent"; f.found.State != facts.Absent {
-			result = string(f.found.Why)
-			r.log.Info("Read failed", "kind", key.Kind, "namespace", key.Namespace, "name", key.Name, "error", err.Error())
-		}
-	}
-	r.metrics.Lookups.WithLabelValues(string(key.Kind), result).Inc()
+	f.found = r.get(ctx, key, f)
+	r.metrics.Lookups.WithLabelValues(string(key.Kind), f.found.result()).Inc()
 	r.mu.Lock()
 	if r.flights[key] == f {
 		delete(r.flights, key)
 	}
 	r.mu.Unlock()
 	close(f.done)
+}
+
+// get reads within the budget. Only now does the read start: who arrived before
+// may share it.
+func (r *reader) get(ctx context.Context, key flightKey, f *flight) found {
+	if err := r.budget.acquire(ctx, key.Namespace); err != nil {
+		return found{Fact: facts.Fact{Why: facts.Throttled}}
+	}
+	defer r.budget.release(key.Namespace)
+	r.mu.Lock()
+	f.started = time.Now()
+	r.mu.Unlock()
+	got, err := r.clients.get(ctx, key.Object, key.whole)
+	if err != nil {
+		fact := unanswered(key.Name, err)
+		if fact.State != facts.Absent {
+			r.log.V(1).Info("Read failed", "kind", key.Kind, "namespace", key.Namespace, "name", key.Name, "why", fact.Why)
+		}
+		return found{Fact: fact}
+	}
+	if key.whole {
+		r.onWhole(key.Object, &got)
+	}
+	return found{Fact: facts.Fact{State: facts.Present, Names: got.names, Labels: got.labels}, keys: got.keys}
+}
+
+// result is the label of the metric.
+func (f *found) result() string {
+	if f.State == facts.Unknown {
+		return string(f.Why)
+	}
+	return f.State.String()
 }
 
 // unanswered turns an error into a fact. Only the API server's own word that

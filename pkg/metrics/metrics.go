@@ -29,6 +29,9 @@ type Metrics struct {
 	InventoryObjects *prometheus.GaugeVec
 	// InventorySynced is 1 once the first list of a kind is complete.
 	InventorySynced *prometheus.GaugeVec
+	// InventoryStale is how long ago the watch of a kind was last heard of, in
+	// seconds.
+	InventoryStale *prometheus.GaugeVec
 	// Policies in force (ready="true"), and those that do not compile.
 	Policies *prometheus.GaugeVec
 	// ExemptionsExpired are exemptions whose time is over.
@@ -57,6 +60,7 @@ func New() *Metrics {
 	m.Lookups = counter("lookups_total", "Reads from the API server.", "kind", "result")
 	m.InventoryObjects = gauge("inventory_objects", "Objects in the index.", "kind")
 	m.InventorySynced = gauge("inventory_synced", "1 once the index has its first complete list.", "kind")
+	m.InventoryStale = gauge("inventory_stale_seconds", "How long ago the watch was last heard of.", "kind")
 	m.Policies = gauge("policies", "Policies, by whether they are in force.", "ready")
 	m.ExemptionsExpired = gauge("exemptions_expired", "Exemptions whose time is over.").WithLabelValues()
 	m.CertificateNotAfter = gauge("serving_certificate_not_after_seconds", "When the serving certificate ends, in Unix seconds.").WithLabelValues()

@@ -62,7 +62,7 @@ type vote struct {
 
 // Plan applies the rules of the game and finds the references to judge.
 func (s *Snapshot) Plan(r *Review) *Plan {
-	p := &Plan{snapshot: s, review: r, passed: passes(r)}
+	p := &Plan{snapshot: s, review: r, passed: s.passes(r)}
 	if p.passed != "" {
 		return p
 	}
@@ -79,8 +79,10 @@ func (s *Snapshot) Plan(r *Review) *Plan {
 }
 
 // passes names the rule by which an object is not judged at all, or "".
-func passes(r *Review) string {
+func (s *Snapshot) passes(r *Review) string {
 	switch {
+	case len(s.options.Namespaces) > 0 && !slices.Contains(s.options.Namespaces, r.Namespace):
+		return "the namespace is not watched"
 	case r.Pod == nil:
 		return "the object stands for no pod"
 	case r.Operation == admissionv1.Delete:

@@ -15,6 +15,8 @@ import (
 type Options struct {
 	// DryRun records every decision and changes none, built-in defaults included.
 	DryRun bool
+	// Namespaces to judge; all if empty.
+	Namespaces []string
 }
 
 // Snapshot is an immutable set of policies with the table of checks that they

@@ -122,7 +122,7 @@ type corpusServer struct {
 func newCorpusServer(t *testing.T) *corpusServer {
 	t.Helper()
 	m := metrics.New()
-	inv, err := inventory.New(plane.Config, m, logr.Discard())
+	inv, err := inventory.New(plane.Config, inventory.Options{}, m, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}

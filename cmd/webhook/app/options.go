@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Options are the flags of the webhook server.
@@ -16,6 +17,7 @@ type Options struct {
 	ClusterState  string
 	PolicyFile    string
 	DryRun        bool
+	Namespaces    []string
 	WebhookPort   int
 	WebhookHost   string
 	CertDir       string
@@ -41,6 +43,7 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.ClusterState, "cluster-state", o.ClusterState, "embedded mode: take all facts from the manifests in this file or directory, without an API server")
 	f.StringVar(&o.PolicyFile, "policy-file", o.PolicyFile, "TokenPolicies from a file, reloaded when it changes; built-in defaults otherwise")
 	f.BoolVar(&o.DryRun, "dry-run", o.DryRun, "deny and change nothing, record everything")
+	f.StringSliceVar(&o.Namespaces, "namespaces", o.Namespaces, "watch and judge only these namespaces; all if empty")
 	f.IntVar(&o.WebhookPort, "webhook-port", o.WebhookPort, "port of the webhook")
 	f.StringVar(&o.WebhookHost, "webhook-host", o.WebhookHost, "address that the webhook listens on; all if empty")
 	f.StringVar(&o.CertDir, "cert-dir", o.CertDir, "directory with tls.crt and tls.key, reloaded when they change; with --self-signed, where ca.crt is written")
@@ -64,6 +67,11 @@ func (o *Options) Validate() error {
 	for flag, addr := range map[string]string{"metrics-addr": o.MetricsAddr, "health-addr": o.HealthAddr} {
 		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "0" {
 			fail(flag, "%q is not HOST:PORT, :PORT or 0", addr)
+		}
+	}
+	for _, ns := range o.Namespaces {
+		if problems := validation.IsDNS1123Label(ns); len(problems) > 0 {
+			fail("namespaces", "%q: %s", ns, problems[0])
 		}
 	}
 	if o.ShutdownDelay < 0 {

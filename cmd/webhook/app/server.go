@@ -73,7 +73,7 @@ func (s *Server) usePolicies() (err error) {
 	if err := policy.ValidateChecks(checks); err != nil {
 		return err
 	}
-	s.policies, err = policysource.NewFile(s.options.PolicyFile, checks, policy.Options{DryRun: s.options.DryRun}, s.metrics, s.log.WithName("policies"))
+	s.policies, err = policysource.NewFile(s.options.PolicyFile, checks, policy.Options{DryRun: s.options.DryRun, Namespaces: s.options.Namespaces}, s.metrics, s.log.WithName("policies"))
 	if err != nil {
 		return fmt.Errorf("--policy-file: %w", err)
 	}
@@ -94,7 +94,7 @@ func (s *Server) useSource() error {
 	if err != nil {
 		return fmt.Errorf("--kubeconfig: %w", err)
 	}
-	inv, err := inventory.New(config, s.metrics, s.log.WithName("inventory"))
+	inv, err := inventory.New(config, inventory.Options{Namespaces: s.options.Namespaces}, s.metrics, s.log.WithName("inventory"))
 	if err != nil {
 		return err
 	}
