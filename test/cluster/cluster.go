@@ -155,6 +155,17 @@ func (c *Cluster) startControllers(bin, certDir string) error {
 	return c.controller.Start()
 }
 
+// RestartAPIServer kills the API server, calls meanwhile, and starts it again
+// at the same address with the same keys.
+func (c *Cluster) RestartAPIServer(meanwhile func()) error {
+	server := c.env.ControlPlane.GetAPIServer()
+	// Open watches keep it from stopping in time; then it is killed, which is an
+	// error to envtest, and what is wanted here.
+	_ = server.Stop()
+	meanwhile()
+	return server.Start()
+}
+
 // Stop ends everything and removes what it wrote.
 func (c *Cluster) Stop() error {
 	var errs []error

@@ -99,11 +99,16 @@ func startWebhook(t *testing.T, flags ...string) *server {
 // launch starts the process and does not wait.
 func launch(t *testing.T, flags ...string) *server {
 	t.Helper()
+	return launchBinary(t, binary, flags...)
+}
+
+func launchBinary(t *testing.T, path string, flags ...string) *server {
+	t.Helper()
 	s := &server{
 		port: freePort(t), health: freePort(t), metrics: freePort(t), certDir: t.TempDir(), exited: make(chan error, 1),
 	}
 	s.ca = writeCertificate(t, s.certDir)
-	s.command = exec.Command(binary, append([]string{
+	s.command = exec.Command(path, append([]string{
 		"--webhook-host=127.0.0.1", "--webhook-port=" + strconv.Itoa(s.port), "--cert-dir=" + s.certDir,
 		"--health-addr=127.0.0.1:" + strconv.Itoa(s.health), "--metrics-addr=127.0.0.1:" + strconv.Itoa(s.metrics),
 		"--shutdown-delay=0s", "--log-level=debug",
@@ -117,7 +122,8 @@ func launch(t *testing.T, flags ...string) *server {
 	t.Cleanup(func() {
 		_ = s.command.Process.Kill()
 		if t.Failed() {
-			t.Logf("log of the webhook:\n%s", s.log.String())
+			lines := strings.Split(s.log.String(), "\n")
+			t.Logf("end of the log of the webhook:\n%s", strings.Join(lines[max(0, len(lines)-40):], "\n"))
 		}
 	})
 	return s
