@@ -66,13 +66,13 @@ func (r *podRequest) review() *policy.Review {
 		return out
 	}
 	if r.Object != nil {
-		out.Pod = &workload.Pod{Pod: r.Object}
+		out.Pod = workload.OfPod(r.Object)
 		if out.Namespace == "" {
 			out.Namespace = r.Object.Namespace
 		}
 	}
 	if r.OldObject != nil {
-		out.Old = &workload.Pod{Pod: r.OldObject}
+		out.Old = workload.OfPod(r.OldObject)
 	}
 	return out
 }

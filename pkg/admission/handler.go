@@ -132,7 +132,7 @@ func (h *Handler) judge(r *http.Request, arrived time.Time, request *podRequest)
 	plan := h.Policies.Snapshot().Plan(review)
 	// The server's shutdown cancels the request's context; a review in flight is
 	// still answered in full.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), gatherBudget(r.URL.Query().Get("timeout")))
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), arrived.Add(gatherBudget(r.URL.Query().Get("timeout"))))
 	defer cancel()
 	return plan.Judge(h.Source.Gather(ctx, arrived, plan.Needs), h.Now())
 }

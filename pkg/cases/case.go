@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"tokenward.dev/tokenward/pkg/facts"
@@ -100,6 +102,9 @@ type Case struct {
 	Name string
 	File File
 
+	// Warnings tell what in the policies has no effect.
+	Warnings []string
+
 	cluster  *manifest.Cluster
 	snapshot *policy.Snapshot
 	review   *policy.Review
@@ -112,6 +117,9 @@ func Load(paths ...string) ([]*Case, error) {
 	var cases []*Case
 	var errs []error
 	for _, path := range paths {
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			path = target
+		}
 		err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
@@ -176,6 +184,17 @@ func compile(d *strictyaml.Document) (*Case, error) {
 
 func (c *Case) checkExpect(d *strictyaml.Document) error {
 	e := &c.File.Expect
+	var raw struct {
+		Expect map[string]json.RawMessage `json:"expect"`
+	}
+	if err := d.Peek(&raw); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(raw.Expect)) {
+		if string(raw.Expect[name]) == "null" {
+			return d.ErrorAt("expect."+name, "has no value: write [] or {} for none, or leave it out")
+		}
+	}
 	switch {
 	case c.File.Phase != "" && c.File.Phase != "validate":
 		return d.ErrorAt("phase", fmt.Sprintf("%q is not available in this version; known: validate", c.File.Phase))
@@ -190,6 +209,10 @@ func (c *Case) checkExpect(d *strictyaml.Document) error {
 func (c *Case) useCluster(d *strictyaml.Document) error {
 	c.cluster = &manifest.Cluster{}
 	for i, m := range c.File.Cluster {
+		part := d.Part(fmt.Sprintf("cluster[%d]", i), m)
+		if err := part.Peek(&metav1.PartialObjectMetadata{}); err != nil {
+			return err
+		}
 		if err := c.cluster.Add(m); err != nil {
 			return d.ErrorAt(fmt.Sprintf("cluster[%d]", i), err.Error())
 		}
@@ -250,6 +273,12 @@ func (c *Case) usePolicies(d *strictyaml.Document) error {
 		if err != nil {
 			return err
 		}
+		if slices.ContainsFunc(policies, func(other *policy.Policy) bool { return other.Name == p.Name }) {
+			return part.ErrorAt("metadata.name", fmt.Sprintf("%q is the name of another policy, too", p.Name))
+		}
+		for _, w := range p.Warnings {
+			c.Warnings = append(c.Warnings, part.ErrorAt("", w).Error())
+		}
 		policies = append(policies, p)
 	}
 	c.snapshot = policy.NewSnapshot(table, policies, policy.Options{DryRun: c.File.DryRun})
@@ -277,12 +306,18 @@ func (c *Case) useRequest(d *strictyaml.Document) error {
 		return d.ErrorAt("request.operation", fmt.Sprintf("%q is none of CREATE, UPDATE, DELETE, CONNECT", r.Operation))
 	}
 	c.review = &policy.Review{Operation: r.Operation, SubResource: r.SubResource, UserInfo: r.UserInfo, Namespace: r.Namespace}
-	var err error
-	if c.review.Pod, err = podOf(r.Object); err != nil {
-		return d.ErrorAt("request.object", err.Error())
+	if r.Operation == admissionv1.Delete && empty(r.OldObject) {
+		return d.ErrorAt("request", "oldObject must be given for a DELETE")
 	}
-	if c.review.Old, err = podOf(r.OldObject); err != nil {
-		return d.ErrorAt("request.oldObject", err.Error())
+	if r.Operation != admissionv1.Delete && empty(r.Object) {
+		return d.ErrorAt("request", "object must be given for a "+string(r.Operation))
+	}
+	var err error
+	if c.review.Pod, err = podOf(d, "request.object", r.Object); err != nil {
+		return err
+	}
+	if c.review.Old, err = podOf(d, "request.oldObject", r.OldObject); err != nil {
+		return err
 	}
 	if c.review.Namespace == "" && c.review.Pod != nil {
 		c.review.Namespace = c.review.Pod.Namespace
@@ -293,14 +328,39 @@ func (c *Case) useRequest(d *strictyaml.Document) error {
 	return nil
 }
 
-// podOf returns nil for an object that stands for no pod, or for none.
-func podOf(object json.RawMessage) (*workload.Pod, error) {
-	if len(object) == 0 || string(object) == "null" {
+func empty(object json.RawMessage) bool { return len(object) == 0 || string(object) == "null" }
+
+// podOf returns nil for an object that stands for no pod, or for none. A field
+// or kind that seems to be misspelled is an error: the case would show nothing.
+func podOf(d *strictyaml.Document, at string, object json.RawMessage) (*workload.Pod, error) {
+	if empty(object) {
 		return nil, nil //nolint:nilnil // no object, no pod
 	}
-	pod, err := workload.BuiltinTemplates().FromJSON(object)
-	if errors.Is(err, workload.ErrNoPod) {
-		return nil, nil //nolint:nilnil // a kind without a pod
+	part := d.Part(at, object)
+	var typeMeta metav1.TypeMeta
+	if err := part.Peek(&typeMeta); err != nil {
+		return nil, err
 	}
-	return pod, err
+	templates := workload.BuiltinTemplates()
+	if typeMeta.Kind == "Pod" && typeMeta.APIVersion == "v1" {
+		if err := part.DecodeLenient(&corev1.Pod{}); err != nil {
+			return nil, err
+		}
+	}
+	for kind := range templates {
+		if strings.EqualFold(typeMeta.Kind, kind.Kind) && typeMeta.Kind != kind.Kind {
+			return nil, part.ErrorAt("kind", fmt.Sprintf("unknown kind %q; did you mean %q?", typeMeta.Kind, kind.Kind))
+		}
+	}
+	if strings.EqualFold(typeMeta.Kind, "Pod") && typeMeta.Kind != "Pod" {
+		return nil, part.ErrorAt("kind", fmt.Sprintf("unknown kind %q; did you mean \"Pod\"?", typeMeta.Kind))
+	}
+	pod, err := templates.FromJSON(object)
+	switch {
+	case errors.Is(err, workload.ErrNoPod):
+		return nil, nil //nolint:nilnil // a kind without a pod
+	case err != nil:
+		return nil, part.ErrorAt("", err.Error())
+	}
+	return pod, nil
 }

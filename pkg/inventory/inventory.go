@@ -132,7 +132,7 @@ func (v *Inventory) Synced() bool {
 func (v *Inventory) Gather(ctx context.Context, arrived time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
 	reads := maxReads
 	return facts.Collect(needs, func(queries []facts.Query, set *facts.Set) {
-		live := queries[:0]
+		live := make([]facts.Query, 0, len(queries))
 		for _, q := range queries {
 			if f, ok := v.indexed(&q, arrived); ok {
 				set.Put(q.Object, f)

@@ -17,7 +17,7 @@ import (
 	"tokenward.dev/tokenward/pkg/metrics"
 )
 
-// readTimeout bounds one read. Reviews give up earlier, by their own deadlines.
+// readTimeout bounds one read, and how long it waits for its place. Reviews give up earlier, by their own deadlines.
 const readTimeout = 2 * time.Second
 
 // maxInFlight bounds how many reads are under way at a time.
@@ -70,12 +70,17 @@ func newReader(config *rest.Config, m *metrics.Metrics, log logr.Logger) (*reade
 
 // read answers one query by a read that started after the request arrived.
 func (r *reader) read(ctx context.Context, arrived time.Time, q *facts.Query) facts.Fact {
-	f := r.join(ctx, arrived, flightKey{Object: q.Object, whole: len(q.Keys) > 0})
-	select {
-	case <-f.done:
-		return f.found.cut(q.Keys)
-	case <-ctx.Done():
-		return facts.Fact{Why: facts.Timeout}
+	for {
+		f, own := r.join(ctx, arrived, flightKey{Object: q.Object, whole: len(q.Keys) > 0})
+		select {
+		case <-f.done:
+			if f.found.Why == facts.Throttled && !own && ctx.Err() == nil && f.started.IsZero() {
+				continue // another's patience ended, not ours
+			}
+			return f.found.cut(q.Keys)
+		case <-ctx.Done():
+			return facts.Fact{Why: facts.Timeout}
+		}
 	}
 }
 
@@ -97,22 +102,20 @@ func (f *found) cut(keys []string) facts.Fact {
 
 // join returns a read that started no earlier than the request arrived, a new
 // one if there is none.
-func (r *reader) join(ctx context.Context, arrived time.Time, key flightKey) *flight {
+func (r *reader) join(ctx context.Context, arrived time.Time, key flightKey) (f *flight, own bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f := r.flights[key]; f != nil && (f.started.IsZero() || !f.started.Before(arrived)) {
-		return f
+		return f, false
 	}
-	f := &flight{done: make(chan struct{})}
+	f = &flight{done: make(chan struct{})}
 	r.flights[key] = f
 	// Others may wait for the same read: the end of this request must not end it.
 	go r.fly(context.WithoutCancel(ctx), key, f)
-	return f
+	return f, true
 }
 
 func (r *reader) fly(ctx context.Context, key flightKey, f *flight) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
 	f.found = r.get(ctx, key, f)
 	r.metrics.Lookups.WithLabelValues(string(key.Kind), f.found.result()).Inc()
 	r.mu.Lock()
@@ -126,10 +129,14 @@ func (r *reader) fly(ctx context.Context, key flightKey, f *flight) {
 // get reads within the budget. Only now does the read start: who arrived before
 // may share it.
 func (r *reader) get(ctx context.Context, key flightKey, f *flight) found {
-	if err := r.budget.acquire(ctx, key.Namespace); err != nil {
+	queue, leave := context.WithTimeout(ctx, readTimeout)
+	defer leave()
+	if err := r.budget.acquire(queue, key.Namespace); err != nil {
 		return found{Fact: facts.Fact{Why: facts.Throttled}}
 	}
 	defer r.budget.release(key.Namespace)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	r.mu.Lock()
 	f.started = time.Now()
 	r.mu.Unlock()

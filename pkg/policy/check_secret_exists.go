@@ -41,8 +41,10 @@ func secretCure(in *Input, r *reference.Reference, quote func(string) string) st
 	if !wasOwnToken(in, r) {
 		return "Create it, or correct the name."
 	}
-	if now := in.Facts.Get(tokenSecretsOf(in)); len(now.Names) > 0 {
-		return "The account's token is now in " + quote(now.Names[0]) + ": use that name, or a projected token."
+	for _, name := range in.Facts.Get(tokenSecretsOf(in)).Names {
+		if name != r.Name { // an index may be a moment behind
+			return "The account's token is now in " + quote(name) + ": use that name, or a projected token."
+		}
 	}
 	return "It held a token of the pod's account: mount a projected token instead."
 }

@@ -131,7 +131,12 @@ func (c *compiler) names(at *field.Path, names []string) []string {
 }
 
 func (c *compiler) conditions(at *field.Path, conditions []v1alpha1.MatchCondition) {
+	names := map[string]bool{}
 	for i, m := range conditions {
+		if names[m.Name] {
+			c.fail(field.Duplicate(at.Index(i).Child("name"), m.Name))
+		}
+		names[m.Name] = true
 		if m.Name == "" {
 			c.fail(field.Required(at.Index(i).Child("name"), "a condition needs a name"))
 		}
@@ -146,6 +151,19 @@ func (c *compiler) conditions(at *field.Path, conditions []v1alpha1.MatchConditi
 	}
 }
 
+// laterChecks are names that policies may use already. They have no effect in
+// this version, and Policy.Warnings says so.
+func laterChecks() []string {
+	return []string{
+		"token-secret-populated", "token-secret-owner", "token-valid", "token-ca-current", "token-own-account",
+		"token-long-lived", "token-in-environment", "token-default-account", "token-required",
+	}
+}
+
+func (c *compiler) later(at *field.Path, name string) {
+	c.out.Warnings = append(c.out.Warnings, at.String()+": this version does not have the check "+name+" yet; it has no effect")
+}
+
 func (c *compiler) checkNamed(at *field.Path, name string) *Check {
 	ids := make([]string, len(c.checks))
 	for i := range c.checks {
@@ -154,6 +172,7 @@ func (c *compiler) checkNamed(at *field.Path, name string) *Check {
 		}
 		ids[i] = c.checks[i].ID
 	}
+	ids = append(ids, laterChecks()...)
 	detail := "unknown check; known are " + strings.Join(ids, ", ")
 	if word := strictyaml.Nearest(name, ids); word != "" {
 		detail = fmt.Sprintf("unknown check; did you mean %q?", word)
@@ -163,6 +182,10 @@ func (c *compiler) checkNamed(at *field.Path, name string) *Check {
 }
 
 func (c *compiler) rule(at *field.Path, r *v1alpha1.CheckRule) {
+	if slices.Contains(laterChecks(), r.Name) {
+		c.later(at.Child("name"), r.Name)
+		return
+	}
 	check := c.checkNamed(at.Child("name"), r.Name)
 	action := c.oneOf(at.Child("action"), string(r.Action), "Off", "Audit", "Warn", "Deny")
 	if check == nil {
@@ -228,6 +251,10 @@ func (c *compiler) mutate(at *field.Path, m *v1alpha1.Mutate) {
 
 func (c *compiler) exemption(at *field.Path, e *v1alpha1.Exemption) {
 	for i, name := range e.Checks {
+		if slices.Contains(laterChecks(), name) {
+			c.later(at.Child("checks").Index(i), name)
+			continue
+		}
 		c.checkNamed(at.Child("checks").Index(i), name)
 	}
 	out := exemption{

@@ -20,12 +20,13 @@ type existence struct {
 func (e existence) needs(in *Input, ask func(facts.Query)) {
 	in.each(e.applies, func(r *reference.Reference) {
 		ask(facts.Query{Object: in.object(r)})
-		if r.Kind != reference.Secret || in.fact(r).State != facts.Absent {
+		fact := in.fact(r)
+		if r.Kind != reference.Secret || fact.State == facts.Present || (fact.State == facts.Unknown && fact.Why == facts.NotAsked) {
 			return
 		}
 		// A second question, now that the answer to the first is known.
 		in.eachProvider(func(class facts.Object) { ask(facts.Query{Object: class}) })
-		if wasOwnToken(in, r) {
+		if fact.State == facts.Absent && wasOwnToken(in, r) {
 			ask(facts.Query{Object: tokenSecretsOf(in)})
 		}
 	})
@@ -37,7 +38,9 @@ func (e existence) find(in *Input, report func(Finding)) {
 		switch fact.State {
 		case facts.Present:
 		case facts.Unknown:
-			report(in.finding(r, r.Path, facts.Unknown, unknownText(e.id, r, r.Path, "it is", fact.Why)))
+			if provided, _ := in.provided(r); provided != facts.Present {
+				report(in.finding(r, r.Path, facts.Unknown, unknownText(e.id, r, r.Path, "it is", fact.Why)))
+			}
 		case facts.Absent:
 			e.absent(in, r, report)
 		}
@@ -87,12 +90,12 @@ func (in *Input) eachProvider(visit func(class facts.Object)) {
 	}
 }
 
-// wasOwnToken reports whether the name is one that the token controller gave
-// to a token Secret of the pod's own account before Kubernetes 1.24:
-// ACCOUNT-token-xxxxx.
+// wasOwnToken reports whether the name is one that token Secrets of the pod's
+// own account bear: ACCOUNT-token-xxxxx, as the token controller called them
+// before Kubernetes 1.24, or ACCOUNT-token, as people do since.
 func wasOwnToken(in *Input, r *reference.Reference) bool {
-	suffix, ok := strings.CutPrefix(r.Name, in.Pod.Spec.ServiceAccountName+"-token-")
-	return ok && len(suffix) == 5
+	suffix, ok := strings.CutPrefix(r.Name, in.Pod.Spec.ServiceAccountName+"-token")
+	return ok && (suffix == "" || suffix[0] == '-')
 }
 
 func tokenSecretsOf(in *Input) facts.Object {

@@ -19,6 +19,9 @@ func (k keyExistence) needs(in *Input, ask func(facts.Query)) {
 			keys[i] = r.Keys[i].Name
 		}
 		ask(facts.Query{Object: in.object(r), Keys: keys})
+		if fact := in.fact(r); r.Kind == reference.Secret && fact.State == facts.Unknown && fact.Why != facts.NotAsked {
+			in.eachProvider(func(class facts.Object) { ask(facts.Query{Object: class}) })
+		}
 	})
 }
 
@@ -26,6 +29,9 @@ func (k keyExistence) find(in *Input, report func(Finding)) {
 	in.each(k.applies, func(r *reference.Reference) {
 		fact := in.fact(r)
 		if fact.State == facts.Absent {
+			return
+		}
+		if provided, _ := in.provided(r); fact.State == facts.Unknown && provided == facts.Present {
 			return
 		}
 		// One finding a reference: what is absent comes before what is unknown.

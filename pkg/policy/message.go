@@ -89,8 +89,12 @@ func subject(r *reference.Reference, quote func(string) string) string {
 }
 
 func whyText(why facts.Why) string {
-	if why == facts.NotAsked {
+	switch why {
+	case facts.NotAsked:
 		return "not asked"
+	case facts.Declared:
+		return "declared unknown"
+	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed:
 	}
 	return string(why)
 }
@@ -101,7 +105,9 @@ func whyCure(why facts.Why) string {
 		return "Grant Tokenward the right to get it."
 	case facts.NotServed:
 		return "The API server does not serve this kind."
-	case facts.NotAsked, facts.Timeout, facts.Throttled, facts.Failed, facts.Declared:
+	case facts.Declared:
+		return "Declare it present or absent to know."
+	case facts.NotAsked, facts.Timeout, facts.Throttled, facts.Failed:
 	}
 	return "Try again; if it stays so, see Tokenward's log."
 }

@@ -94,9 +94,8 @@ func (s *Snapshot) passes(r *Review) string {
 		// binding and eviction carry no pods.
 		return "the subresource can't change references"
 	case isMirror(r.Pod.Pod):
-		// The API server refuses mirror pods that use Secrets, ConfigMaps or an
-		// account, so that the annotation opens no way around (ServiceAccount
-		// plugin and pod strategy).
+		// The API server refuses mirror pods that use Secrets or an account
+		// (ServiceAccount plugin), so that the annotation opens no way around.
 		return "a mirror pod is the kubelet's"
 	case r.Operation == admissionv1.Update && r.Pod.DeletionTimestamp != nil:
 		// Else finalizers could not be removed.
@@ -111,10 +110,18 @@ func isMirror(pod *corev1.Pod) bool {
 }
 
 // markUnchanged marks the references that the old object had, too: an UPDATE is
-// never refused for what it did not change.
+// never refused for what it did not change. Each reference of the old object
+// stands for one of the new, at the same place if there is one.
 func markUnchanged(now, old []reference.Reference) {
-	for i := range now {
-		now[i].Unchanged = slices.ContainsFunc(old, func(o reference.Reference) bool { return now[i].Same(&o) })
+	taken := make([]bool, len(old))
+	for _, samePlace := range []bool{true, false} {
+		for i := range now {
+			for j := range old {
+				if !now[i].Unchanged && !taken[j] && now[i].Same(&old[j]) && (!samePlace || now[i].Path == old[j].Path) {
+					now[i].Unchanged, taken[j] = true, true
+				}
+			}
+		}
 	}
 }
 
@@ -194,8 +201,8 @@ func (p *Plan) trialsOf(c *Check) []trial {
 			denyUnknown: m.policy.denyUnknown, dryRun: m.policy.dryRun, uncertain: m.state == facts.Unknown,
 		}
 		cast(r.parameters, v)
-		// An uncertain policy that allows the unknown replaces nothing.
-		listed = listed || (!v.dryRun && (!v.uncertain || v.denyUnknown))
+		// Of an uncertain policy it is not known that it lists the check.
+		listed = listed || (!v.dryRun && !v.uncertain)
 	}
 	if !listed {
 		cast(c.defaultParameters(), vote{action: p.forTemplate(c.Default, v1alpha1.Warn)})

@@ -29,6 +29,7 @@ type File struct {
 	metrics  *metrics.Metrics
 	log      logr.Logger
 	content  []byte
+	broken   string // what is wrong with the file as it is now
 	snapshot atomic.Pointer[policy.Snapshot]
 }
 
@@ -70,17 +71,23 @@ func (f *File) Start(ctx context.Context) error {
 func (f *File) reload() {
 	f.metrics.ExemptionsExpired.Set(float64(f.Snapshot().ExpiredExemptions(time.Now())))
 	content, err := os.ReadFile(f.path)
-	if err == nil && bytes.Equal(content, f.content) {
-		return
-	}
 	if err == nil {
+		if bytes.Equal(content, f.content) {
+			return
+		}
 		err = f.load(content)
+	} else {
+		f.content = nil // what comes next is new
 	}
 	if err != nil {
-		f.metrics.Policies.WithLabelValues("false").Set(1)
-		f.log.Error(err, "The policy file can't be used; the last good version stays in force", "file", f.path)
+		if f.broken != err.Error() {
+			f.broken = err.Error()
+			f.metrics.Policies.WithLabelValues("false").Set(1)
+			f.log.Error(err, "The policy file can't be used; the last good version stays in force", "file", f.path)
+		}
 		return
 	}
+	f.broken = ""
 	f.log.Info("Policies reloaded", "file", f.path, "policies", f.Snapshot().Policies())
 }
 

@@ -101,8 +101,6 @@ type Reference struct {
 	// Path of the leaf field that names the object,
 	// such as "spec.volumes[2].secret.secretName".
 	Path string
-	// Volume is the name of the volume, where there is one.
-	Volume string
 }
 
 // Required reports whether the pod needs the object in order to run.

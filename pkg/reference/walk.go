@@ -1,6 +1,8 @@
 package reference
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -9,16 +11,15 @@ import (
 // init containers, containers, ephemeral containers, the account, image pull
 // secrets. prefix is put before "spec" in every path: "" for a Pod,
 // "spec.template." for the template of a Deployment. A field that holds an
-// empty name points nowhere and is left out.
+// empty name points nowhere and is left out, and so is an empty key.
 func OfPod(prefix string, spec *corev1.PodSpec) []Reference {
 	w := walker{spec: prefix + "spec."}
 	mounted := mountedVolumes(spec)
 	for i := range spec.Volumes {
 		w.unused = !mounted[spec.Volumes[i].Name]
-		w.volumeName = spec.Volumes[i].Name
 		w.volume(index("volumes", i)+".", &spec.Volumes[i].VolumeSource)
 	}
-	w.unused, w.volumeName = false, ""
+	w.unused = false
 	EachContainer(spec, func(path string, c *corev1.Container) { w.container(path+".", c) })
 	if spec.ServiceAccountName != "" {
 		w.add(Reference{Kind: ServiceAccount, Name: spec.ServiceAccountName, Use: UseAccount, Path: "serviceAccountName"})
@@ -73,10 +74,9 @@ const (
 )
 
 type walker struct {
-	spec       string // path of the spec, with its dot
-	unused     bool   // the volume being walked is mounted nowhere
-	volumeName string
-	found      []Reference
+	spec   string // path of the spec, with its dot
+	unused bool   // the volume being walked is mounted nowhere
+	found  []Reference
 }
 
 // add completes a reference whose paths are relative to the spec.
@@ -85,10 +85,11 @@ func (w *walker) add(r Reference) {
 		return
 	}
 	r.Path = w.spec + r.Path
+	r.Keys = slices.DeleteFunc(r.Keys, func(k Key) bool { return k.Name == "" })
 	for i := range r.Keys {
 		r.Keys[i].Path = w.spec + r.Keys[i].Path
 	}
-	r.Unused, r.Volume = w.unused, w.volumeName
+	r.Unused = w.unused
 	w.found = append(w.found, r)
 }
 

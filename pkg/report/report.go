@@ -14,10 +14,15 @@ type TestResult struct {
 	Name string `json:"name"`
 	// Differences between the verdict and what the case expects; none if it passes.
 	Differences []string `json:"differences,omitempty"`
+	// Error says why the case could not be run, if it could not.
+	Error string `json:"error,omitempty"`
 }
 
-// Failed reports whether the case failed.
+// Failed reports whether the case ran and failed.
 func (r TestResult) Failed() bool { return len(r.Differences) > 0 }
+
+// Broken reports whether the case could not be run.
+func (r TestResult) Broken() bool { return r.Error != "" }
 
 // TestWriter writes the results of cases in one format.
 type TestWriter func(io.Writer, []TestResult) error

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-func failures(results []TestResult) int {
+func count(results []TestResult, is func(TestResult) bool) int {
 	n := 0
 	for _, r := range results {
-		if r.Failed() {
+		if is(r) {
 			n++
 		}
 	}
@@ -22,32 +22,38 @@ func failures(results []TestResult) int {
 func testText(w io.Writer, results []TestResult) error {
 	var b strings.Builder
 	for _, r := range results {
-		if !r.Failed() {
-			continue
+		if r.Broken() {
+			fmt.Fprintf(&b, "ERROR %s\n", r.Error)
 		}
-		fmt.Fprintf(&b, "FAIL %s\n", r.Name)
+		if r.Failed() {
+			fmt.Fprintf(&b, "FAIL %s\n", r.Name)
+		}
 		for _, d := range r.Differences {
 			fmt.Fprintf(&b, "     %s\n", d)
 		}
 	}
-	failed := failures(results)
-	fmt.Fprintf(&b, "%d passed, %d failed\n", len(results)-failed, failed)
-	_, err := io.WriteString(w, b.String())
+	failed, broken := count(results, TestResult.Failed), count(results, TestResult.Broken)
+	fmt.Fprintf(&b, "%d passed, %d failed", len(results)-failed-broken, failed)
+	if broken > 0 {
+		fmt.Fprintf(&b, ", %d could not be run", broken)
+	}
+	_, err := io.WriteString(w, b.String()+"\n")
 	return err
 }
 
 func testJSON(w io.Writer, results []TestResult) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	failed := failures(results)
+	failed, broken := count(results, TestResult.Failed), count(results, TestResult.Broken)
 	if results == nil {
 		results = []TestResult{}
 	}
 	return encoder.Encode(struct {
 		Passed int          `json:"passed"`
 		Failed int          `json:"failed"`
+		Errors int          `json:"errors"`
 		Cases  []TestResult `json:"cases"`
-	}{len(results) - failed, failed, results})
+	}{len(results) - failed - broken, failed, broken, results})
 }
 
 type junitSuite struct {
@@ -63,6 +69,7 @@ type junitCase struct {
 	ClassName string        `xml:"classname,attr"`
 	Name      string        `xml:"name,attr"`
 	Failure   *junitFailure `xml:"failure"`
+	Error     *junitFailure `xml:"error"`
 }
 
 type junitFailure struct {
@@ -72,11 +79,14 @@ type junitFailure struct {
 
 // testJUnit is the XML that CI systems read.
 func testJUnit(w io.Writer, results []TestResult) error {
-	suite := junitSuite{Name: "tokenward", Tests: len(results), Failures: failures(results)}
+	suite := junitSuite{Name: "tokenward", Tests: len(results), Failures: count(results, TestResult.Failed), Errors: count(results, TestResult.Broken)}
 	for _, r := range results {
 		c := junitCase{ClassName: "tokenward", Name: r.Name}
 		if r.Failed() {
 			c.Failure = &junitFailure{Message: r.Differences[0], Text: strings.Join(r.Differences, "\n")}
+		}
+		if r.Broken() {
+			c.Error = &junitFailure{Message: r.Error, Text: r.Error}
 		}
 		suite.Cases = append(suite.Cases, c)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/agnivade/levenshtein"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Nearest returns the known word that the given one most likely stands for, or
@@ -92,4 +93,41 @@ func eachField(t reflect.Type, visit func(name string, t reflect.Type)) {
 			visit(name, f.Type)
 		}
 	}
+}
+
+// expected names, in a user's words, the type of what stands at path. Indexes
+// may be missing in it: decoders leave them out.
+func expected(into any, path string) string {
+	t := reflect.TypeOf(into)
+	for _, step := range steps(path) {
+		if isIndex(step) {
+			continue
+		}
+		if t = elem(t); t.Kind() != reflect.Struct {
+			return "another type"
+		}
+		if t = fieldType(t, step); t == nil {
+			return "another type"
+		}
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t {
+	case reflect.TypeFor[metav1.Time]():
+		return "a time such as 2027-03-31T00:00:00Z"
+	case reflect.TypeFor[metav1.Duration]():
+		return "a duration such as 30s or 5m"
+	}
+	switch t.Kind() { //nolint:exhaustive // the others are numbers
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Struct, reflect.Map, reflect.Interface:
+		return "a map"
+	}
+	return "a number"
 }

@@ -11,7 +11,9 @@ import (
 	encoding "encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -72,12 +74,37 @@ func Split(source string, data []byte) ([]Document, error) {
 
 // toJSON converts a document. Unlike kubectl, which reads YAML 1.1, it takes a
 // plain Off for the string that it is meant to be, and not for false.
+//
+// A date stands for its text, not for an instant.
 func toJSON(text []byte) ([]byte, error) {
+	var root, more yaml.Node
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	if err := decoder.Decode(&root); errors.Is(err, io.EOF) {
+		return []byte("null"), nil
+	} else if err != nil {
+		return nil, err
+	}
+	if err := decoder.Decode(&more); err == nil {
+		return nil, fmt.Errorf("yaml: line %d: a second document starts here: put a line with --- alone before it", more.Line)
+	} else if !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	plainDates(&root)
 	var value any
-	if err := yaml.Unmarshal(text, &value); err != nil {
+	if err := root.Decode(&value); err != nil {
 		return nil, err
 	}
 	return encoding.Marshal(stringKeys(value))
+}
+
+// plainDates makes strings of what YAML takes for a date.
+func plainDates(n *yaml.Node) {
+	if n.Tag == "!!timestamp" {
+		n.Tag = "!!str"
+	}
+	for _, child := range n.Content {
+		plainDates(child)
+	}
 }
 
 // stringKeys gives every map the string keys that JSON wants.
@@ -146,23 +173,41 @@ func (d *Document) syntaxError() error {
 // have, a field that is there twice and a value of the wrong type are errors;
 // they come joined, each with its line.
 func (d *Document) Decode(into any) error {
+	return d.decode(into, func(path string, known []string) string {
+		if word := Nearest(lastStep(path), known); word != "" {
+			return fmt.Sprintf("unknown field; did you mean %q?", word)
+		}
+		if len(known) == 0 {
+			return "unknown field"
+		}
+		return "unknown field; known here: " + strings.Join(known, ", ")
+	})
+}
+
+// DecodeLenient decodes like Decode, but takes only those unknown fields for
+// errors that seem to be misspelled.
+func (d *Document) DecodeLenient(into any) error {
+	return d.decode(into, func(path string, known []string) string {
+		if word := Nearest(lastStep(path), known); word != "" {
+			return fmt.Sprintf("unknown field; did you mean %q?", word)
+		}
+		return ""
+	})
+}
+
+// decode asks what to say of each unknown field; nothing if it is to pass.
+func (d *Document) decode(into any, unknown func(path string, known []string) string) error {
 	strict, err := json.UnmarshalStrict(d.JSON, into)
 	if err != nil {
-		return d.typeError(err)
+		return d.typeError(err, into)
 	}
 	errs := make([]error, 0, len(strict))
 	for _, e := range strict {
-		path := fieldPath(e)
-		msg := e.Error()
-		if strings.HasPrefix(msg, "unknown field") {
-			msg = "unknown field"
-			if word := Nearest(lastStep(path), siblings(into, path)); word != "" {
-				msg += fmt.Sprintf("; did you mean %q?", word)
-			} else if names := siblings(into, path); len(names) > 0 {
-				msg += "; known here: " + strings.Join(names, ", ")
+		path, msg := fieldPath(e), "is given twice"
+		if strings.HasPrefix(e.Error(), "unknown field") {
+			if msg = unknown(path, siblings(into, path)); msg == "" {
+				continue
 			}
-		} else if strings.HasPrefix(msg, "duplicate field") {
-			msg = "is given twice"
 		}
 		errs = append(errs, d.ErrorAt(path, msg))
 	}
@@ -172,7 +217,7 @@ func (d *Document) Decode(into any) error {
 // Peek decodes what into has fields for and leaves the rest alone.
 func (d *Document) Peek(into any) error {
 	if err := json.UnmarshalCaseSensitivePreserveInts(d.JSON, into); err != nil {
-		return d.typeError(err)
+		return d.typeError(err, into)
 	}
 	return nil
 }
@@ -185,31 +230,65 @@ func fieldPath(err error) string {
 	return ""
 }
 
-var wrongType = regexp.MustCompile(`cannot unmarshal (\w+) into Go (?:struct field \w*\.([\w.\[\]]+)|value) of type (\S+)`)
+var (
+	wrongType = regexp.MustCompile(`cannot unmarshal (\w+) (?:"[^"]*" )?into Go (?:struct field \w*\.([\w.\[\]-]+)|value) of type`)
+	quoted    = regexp.MustCompile(`"([^"]*)"`)
+)
 
 // typeError turns the decoder's words ("Go struct field") into a user's.
-func (d *Document) typeError(err error) error {
-	m := wrongType.FindStringSubmatch(err.Error())
-	if m == nil {
-		return d.ErrorAt("", strings.TrimPrefix(err.Error(), "json: "))
+func (d *Document) typeError(err error, into any) error {
+	if m := wrongType.FindStringSubmatch(err.Error()); m != nil {
+		return d.ErrorAt(m[2], fmt.Sprintf("expected %s, found %s", expected(into, m[2]), m[1]))
 	}
-	return d.ErrorAt(m[2], fmt.Sprintf("expected %s, found %s", plainType(m[3]), m[1]))
+	// A time or a duration that is none: the error quotes the value, and does
+	// not say where it stands.
+	text := strings.TrimPrefix(err.Error(), "json: ")
+	values := quoted.FindAllStringSubmatch(text, -1)
+	slices.SortFunc(values, func(a, b []string) int { return len(b[1]) - len(a[1]) })
+	for _, m := range values {
+		path, found := d.find(m[1])
+		if !found {
+			continue
+		}
+		switch {
+		case strings.HasPrefix(text, "parsing time"):
+			text = fmt.Sprintf("expected a time such as 2027-03-31T00:00:00Z, found %q", m[1])
+		case strings.HasPrefix(text, "time: "):
+			text = fmt.Sprintf("expected a duration such as 30s or 5m, found %q", m[1])
+		}
+		return d.errorAt(d.line(path), path, text)
+	}
+	return d.ErrorAt("", text)
 }
 
-func plainType(goType string) string {
-	switch {
-	case strings.HasPrefix(goType, "[]"):
-		return "a list"
-	case goType == "bool":
-		return "true or false"
-	case strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "uint"), strings.HasPrefix(goType, "float"):
-		return "a number"
-	case goType == "string", strings.HasSuffix(goType, "Action"), strings.HasSuffix(goType, "Mode"):
-		return "a string"
-	case strings.HasPrefix(goType, "map["):
-		return "a map"
+// find returns the path of the only scalar with a value.
+func (d *Document) find(value string) (path string, found bool) {
+	var root yaml.Node
+	if err := yaml.Unmarshal(d.text, &root); err != nil || len(root.Content) == 0 {
+		return "", false
 	}
-	return "a map"
+	count := 0
+	var walk func(at string, n *yaml.Node)
+	walk = func(at string, n *yaml.Node) {
+		switch n.Kind {
+		case yaml.MappingNode:
+			for i := 0; i+1 < len(n.Content); i += 2 {
+				walk(join(at, n.Content[i].Value), n.Content[i+1])
+			}
+		case yaml.SequenceNode:
+			for i, child := range n.Content {
+				walk(fmt.Sprintf("%s[%d]", at, i), child)
+			}
+		case yaml.ScalarNode:
+			if n.Value == value {
+				path = at
+				count++
+			}
+		case yaml.AliasNode, yaml.DocumentNode:
+		}
+	}
+	walk("", root.Content[0])
+	return path, count == 1
 }
 
 // ErrorAt returns an error about the field at path ("spec.checks[0].name")

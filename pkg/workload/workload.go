@@ -6,7 +6,7 @@
 package workload
 
 import (
-	"encoding/json"
+	encoding "encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/json"
 )
 
 // Pod is a pod to judge, and where in the object it stands.
@@ -52,16 +53,19 @@ var ErrNoPod = errors.New("the object is no Pod and has no pod template")
 // workload whose template is not there.
 func (t Templates) FromJSON(object []byte) (*Pod, error) {
 	var typeMeta metav1.TypeMeta
-	if err := json.Unmarshal(object, &typeMeta); err != nil {
+	if err := json.UnmarshalCaseSensitivePreserveInts(object, &typeMeta); err != nil {
 		return nil, fmt.Errorf("not an object: %w", err)
+	}
+	if typeMeta.APIVersion == "" || typeMeta.Kind == "" {
+		return nil, errors.New("apiVersion and kind must be given")
 	}
 	gvk := typeMeta.GroupVersionKind()
 	if gvk.GroupKind() == (schema.GroupKind{Kind: "Pod"}) {
 		pod := &corev1.Pod{}
-		if err := json.Unmarshal(object, pod); err != nil {
+		if err := json.UnmarshalCaseSensitivePreserveInts(object, pod); err != nil {
 			return nil, fmt.Errorf("not a Pod: %w", err)
 		}
-		return &Pod{Pod: pod}, nil
+		return OfPod(pod), nil
 	}
 	path, ok := t[gvk.GroupKind()]
 	if !ok {
@@ -74,13 +78,13 @@ func fromTemplate(object []byte, path string) (*Pod, error) {
 	var outer struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
 	}
-	if err := json.Unmarshal(object, &outer); err != nil {
+	if err := json.UnmarshalCaseSensitivePreserveInts(object, &outer); err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
-	inner := json.RawMessage(object)
+	inner := encoding.RawMessage(object)
 	for step := range strings.SplitSeq(path, ".") {
-		var fields map[string]json.RawMessage
-		if err := json.Unmarshal(inner, &fields); err != nil {
+		var fields map[string]encoding.RawMessage
+		if err := json.UnmarshalCaseSensitivePreserveInts(inner, &fields); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		if inner = fields[step]; inner == nil {
@@ -88,15 +92,31 @@ func fromTemplate(object []byte, path string) (*Pod, error) {
 		}
 	}
 	var template corev1.PodTemplateSpec
-	if err := json.Unmarshal(inner, &template); err != nil {
+	if err := json.UnmarshalCaseSensitivePreserveInts(inner, &template); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 	pod.Namespace = outer.Metadata.Namespace
 	pod.DeletionTimestamp = outer.Metadata.DeletionTimestamp
-	// The ServiceAccount plugin does the same to the pods that come of it.
+	complete(pod)
+	return &Pod{Pod: pod, Prefix: path + ".", Template: true}, nil
+}
+
+// OfPod returns what a Pod stands for: itself, with its account filled in.
+func OfPod(pod *corev1.Pod) *Pod {
+	complete(pod)
+	return &Pod{Pod: pod}
+}
+
+// complete gives a pod that was written by hand its account, as the API server
+// does: the deprecated alias counts where the field is empty, and a pod that
+// names none runs as default. Source: k8s.io/kubernetes, pkg/apis/core/v1
+// (conversion.go) and plugin/pkg/admission/serviceaccount.
+func complete(pod *corev1.Pod) {
+	if pod.Spec.ServiceAccountName == "" {
+		pod.Spec.ServiceAccountName = pod.Spec.DeprecatedServiceAccount
+	}
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = "default"
 	}
-	return &Pod{Pod: pod, Prefix: path + ".", Template: true}, nil
 }

@@ -13,7 +13,9 @@ func TestFromJSON(t *testing.T) {
 		wantErr         string
 		noPod           bool
 	}{
-		{name: "a Pod stands for itself", object: `{"apiVersion":"v1","kind":"Pod","spec":{}}`},
+		{name: "a Pod stands for itself, and runs as default", object: `{"apiVersion":"v1","kind":"Pod","spec":{}}`, account: "default"},
+		{name: "the deprecated name of the account counts", object: `{"apiVersion":"v1","kind":"Pod","spec":{"serviceAccount":"runner"}}`, account: "runner"},
+		{name: "no kind", object: `{"apiVersion":"v1"}`, wantErr: "apiVersion and kind must be given"},
 		{name: "a Deployment for the pod of its template", object: `{"apiVersion":"apps/v1","kind":"Deployment","spec":{"template":{"spec":{"serviceAccountName":"runner"}}}}`, prefix: "spec.template.", account: "runner"},
 		{name: "a template without an account runs as default", object: `{"apiVersion":"apps/v1","kind":"DaemonSet","spec":{"template":{"spec":{}}}}`, prefix: "spec.template.", account: "default"},
 		{name: "a CronJob nests two templates", object: `{"apiVersion":"batch/v1","kind":"CronJob","spec":{"jobTemplate":{"spec":{"template":{"spec":{}}}}}}`, prefix: "spec.jobTemplate.spec.template.", account: "default"},

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/kubernetes"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"tokenward.dev/tokenward/test/cluster"
 )
@@ -25,6 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	logf.SetLogger(logr.Discard())
 	fail := func(err error) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1

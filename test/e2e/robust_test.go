@@ -206,7 +206,7 @@ func TestNoSecretByteStays(t *testing.T) {
 		}
 	}
 	// Some before the first list, some through the watch.
-	for i := range 100 {
+	for i := range markedBefore {
 		if _, err := client.CoreV1().Secrets(ns).Create(t.Context(), secret(fmt.Sprintf("s-%d", i), i), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -215,9 +215,9 @@ func TestNoSecretByteStays(t *testing.T) {
 	s.waitReady(t)
 	s.register(t, ns)
 	answers := ""
-	for i := range 100 {
+	for i := range markedAfter {
 		name := fmt.Sprintf("w-%d", i)
-		if _, err := client.CoreV1().Secrets(ns).Create(t.Context(), secret(name, 100+i), metav1.CreateOptions{}); err != nil {
+		if _, err := client.CoreV1().Secrets(ns).Create(t.Context(), secret(name, markedBefore+i), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		// Keys are read live, from the whole Secret.
@@ -260,10 +260,10 @@ func TestNoSecretByteStays(t *testing.T) {
 	}
 }
 
-// leftovers allows for memory that Go hands out again without clearing it: what
-// a live object or a stack does not use of its slot keeps what was there
-// before. Anything that is kept on purpose would be there 200 times.
-const leftovers = 4
+// leftovers allows for the receive buffers of open TLS connections, which keep
+// up to 16 KB of what came last until something longer comes. Anything that is
+// kept on purpose would be there for every Secret.
+const leftovers, markedBefore, markedAfter = 60, 900, 100
 
 // distinctMarkers counts the Secrets whose data is in a heap dump.
 func distinctMarkers(heap []byte) int {

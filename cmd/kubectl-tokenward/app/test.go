@@ -44,12 +44,20 @@ Exit status: 0 all cases pass, 1 some do not, 2 they could not be run.`,
 			results := make([]report.TestResult, len(all))
 			for i, c := range all {
 				results[i] = report.TestResult{Name: c.Name, Differences: c.Run()}
+				for _, w := range c.Warnings {
+					cmd.PrintErrln("warning:", w)
+				}
+			}
+			broken := leaves(loadErr)
+			for _, err := range broken {
+				file, _, _ := strings.Cut(err.Error(), ":")
+				results = append(results, report.TestResult{Name: file, Error: err.Error()})
 			}
 			if err := write(cmd.OutOrStdout(), results); err != nil {
 				return err
 			}
-			if loadErr != nil {
-				return loadErr
+			if len(broken) > 0 {
+				return fmt.Errorf("%d errors in case files", len(broken))
 			}
 			if slices.ContainsFunc(results, report.TestResult.Failed) {
 				return errFindings
@@ -59,4 +67,20 @@ Exit status: 0 all cases pass, 1 some do not, 2 they could not be run.`,
 	}
 	command.Flags().StringVarP(&output, "output", "o", output, "text, json or junit")
 	return command
+}
+
+// leaves takes joined errors apart.
+func leaves(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // this error itself is asked, not what it wraps
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, leaves(e)...)
+	}
+	return all
 }

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	kjson "sigs.k8s.io/json"
 
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
@@ -76,9 +77,19 @@ type content struct {
 }
 
 // Add adds one object, given as JSON.
-func (c *Cluster) Add(manifest []byte) error {
-	var in content
-	if err := json.Unmarshal(manifest, &in); err != nil {
+func (c *Cluster) Add(manifest []byte) error { return c.add(manifest, metav1.TypeMeta{}) }
+
+// itemType is what the items of a typed list are that do not say it.
+func (in *content) itemType() metav1.TypeMeta {
+	if in.Kind == "List" {
+		return metav1.TypeMeta{}
+	}
+	return metav1.TypeMeta{APIVersion: in.APIVersion, Kind: strings.TrimSuffix(in.Kind, "List")}
+}
+
+func (c *Cluster) add(manifest []byte, otherwise metav1.TypeMeta) error {
+	in := content{TypeMeta: otherwise}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(manifest, &in); err != nil {
 		return fmt.Errorf("not a manifest: %w", err)
 	}
 	if in.APIVersion == "" || in.Kind == "" {
@@ -86,7 +97,7 @@ func (c *Cluster) Add(manifest []byte) error {
 	}
 	if strings.HasSuffix(in.Kind, "List") && in.Metadata.Name == "" {
 		for i, item := range in.Items {
-			if err := c.Add(item); err != nil {
+			if err := c.add(item, in.itemType()); err != nil {
 				return fmt.Errorf("items[%d]: %w", i, err)
 			}
 		}
@@ -254,13 +265,20 @@ func (c *Cluster) bundlesOf(q *facts.Query) facts.Fact {
 	}
 	state := facts.Absent
 	for id, o := range c.objects {
-		if id.Kind != q.Kind || o.signer != q.SignerName || !selector.Matches(labels.Set(o.labels)) {
-			continue
+		switch {
+		case id.Kind != q.Kind || o.state == facts.Absent:
+		case o.state == facts.Unknown:
+			// Of what can't be looked up nobody knows whose it is, but for the
+			// name: that of a signer's bundle starts with the signer's.
+			if state == facts.Absent && (strings.HasPrefix(id.Name, strings.ReplaceAll(q.SignerName, "/", ":")+":") || !strings.Contains(id.Name, ":")) {
+				state = facts.Unknown
+			}
+		case o.signer == q.SignerName && selector.Matches(labels.Set(o.labels)):
+			state = facts.Present
 		}
-		if o.state == facts.Unknown {
-			return facts.Fact{Why: facts.Declared}
-		}
-		state = facts.Present
+	}
+	if state == facts.Unknown {
+		return facts.Fact{Why: facts.Declared}
 	}
 	return facts.Fact{State: state}
 }
