@@ -17,7 +17,7 @@ import (
 )
 
 // podReview is an AdmissionReview whose objects are Pods. Decoding straight
-// into the Pod reads the body once, where a RawExtension would read it twice.
+// into the pod reads the body once, where a RawExtension would read it twice.
 type podReview struct {
 	metav1.TypeMeta `json:",inline"`
 	Request         *podRequest `json:"request"`
@@ -30,8 +30,73 @@ type podRequest struct {
 	Namespace   string                    `json:"namespace"`
 	Operation   admissionv1.Operation     `json:"operation"`
 	UserInfo    authenticationv1.UserInfo `json:"userInfo"`
-	Object      *corev1.Pod               `json:"object"`
-	OldObject   *corev1.Pod               `json:"oldObject"`
+	Object      *pod                      `json:"object"`
+	OldObject   *pod                      `json:"oldObject"`
+}
+
+// pod has the fields of a Pod that a judgement looks at. What is not here, such
+// as managedFields (half of what an API server sends), probes, resources and
+// the status, is passed over without being decoded. A check that reads another
+// field needs it here; TestDecodingLosesNothing tells.
+type pod struct {
+	Metadata struct {
+		Name              string            `json:"name"`
+		GenerateName      string            `json:"generateName"`
+		Namespace         string            `json:"namespace"`
+		Labels            map[string]string `json:"labels"`
+		Annotations       map[string]string `json:"annotations"`
+		DeletionTimestamp *metav1.Time      `json:"deletionTimestamp"`
+	} `json:"metadata"`
+	Spec struct {
+		Volumes                      []corev1.Volume               `json:"volumes"`
+		InitContainers               []container                   `json:"initContainers"`
+		Containers                   []container                   `json:"containers"`
+		EphemeralContainers          []container                   `json:"ephemeralContainers"`
+		ServiceAccountName           string                        `json:"serviceAccountName"`
+		DeprecatedServiceAccount     string                        `json:"serviceAccount"`
+		AutomountServiceAccountToken *bool                         `json:"automountServiceAccountToken"`
+		ImagePullSecrets             []corev1.LocalObjectReference `json:"imagePullSecrets"`
+	} `json:"spec"`
+}
+
+type container struct {
+	Name          string                 `json:"name"`
+	Env           []corev1.EnvVar        `json:"env"`
+	EnvFrom       []corev1.EnvFromSource `json:"envFrom"`
+	VolumeMounts  []corev1.VolumeMount   `json:"volumeMounts"`
+	VolumeDevices []corev1.VolumeDevice  `json:"volumeDevices"`
+}
+
+func (p *pod) pod() *corev1.Pod {
+	out := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: p.Metadata.Name, GenerateName: p.Metadata.GenerateName, Namespace: p.Metadata.Namespace,
+			Labels: p.Metadata.Labels, Annotations: p.Metadata.Annotations, DeletionTimestamp: p.Metadata.DeletionTimestamp,
+		},
+		Spec: corev1.PodSpec{
+			Volumes: p.Spec.Volumes, ImagePullSecrets: p.Spec.ImagePullSecrets,
+			InitContainers: containers(p.Spec.InitContainers), Containers: containers(p.Spec.Containers),
+			ServiceAccountName: p.Spec.ServiceAccountName, DeprecatedServiceAccount: p.Spec.DeprecatedServiceAccount,
+			AutomountServiceAccountToken: p.Spec.AutomountServiceAccountToken,
+		},
+	}
+	for _, c := range containers(p.Spec.EphemeralContainers) {
+		out.Spec.EphemeralContainers = append(out.Spec.EphemeralContainers, corev1.EphemeralContainer{
+			EphemeralContainerCommon: corev1.EphemeralContainerCommon(c),
+		})
+	}
+	return out
+}
+
+func containers(in []container) []corev1.Container {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make([]corev1.Container, len(in))
+	for i, c := range in {
+		out[i] = corev1.Container{Name: c.Name, Env: c.Env, EnvFrom: c.EnvFrom, VolumeMounts: c.VolumeMounts, VolumeDevices: c.VolumeDevices}
+	}
+	return out
 }
 
 // decodePod decodes the body of a review of pods. Objects of other kinds
@@ -66,13 +131,13 @@ func (r *podRequest) review() *policy.Review {
 		return out
 	}
 	if r.Object != nil {
-		out.Pod = workload.OfPod(r.Object)
+		out.Pod = workload.OfPod(r.Object.pod())
 		if out.Namespace == "" {
-			out.Namespace = r.Object.Namespace
+			out.Namespace = r.Object.Metadata.Namespace
 		}
 	}
 	if r.OldObject != nil {
-		out.Old = workload.OfPod(r.OldObject)
+		out.Old = workload.OfPod(r.OldObject.pod())
 	}
 	return out
 }

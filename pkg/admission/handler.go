@@ -113,7 +113,7 @@ func (h *Handler) decode(w http.ResponseWriter, r *http.Request) (*podRequest, *
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	_ = control.SetWriteDeadline(time.Now().Add(2 * bodyTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := readBody(http.MaxBytesReader(w, r.Body, maxBody), r.ContentLength)
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, &httpError{http.StatusRequestEntityTooLarge, "bad_request", fmt.Errorf("the body is larger than %d bytes", maxBody)}
 	} else if err != nil {
@@ -124,6 +124,16 @@ func (h *Handler) decode(w http.ResponseWriter, r *http.Request) (*podRequest, *
 		return nil, &httpError{http.StatusBadRequest, "bad_request", err}
 	}
 	return request, nil
+}
+
+// readBody reads into one buffer of the announced length, where there is one.
+func readBody(from io.Reader, length int64) ([]byte, error) {
+	if length <= 0 || length > maxBody {
+		return io.ReadAll(from)
+	}
+	body := make([]byte, length)
+	n, err := io.ReadFull(from, body)
+	return body[:n], err
 }
 
 func (h *Handler) judge(r *http.Request, arrived time.Time, request *podRequest) policy.Verdict {

@@ -108,6 +108,32 @@ func TestHandlerRefusesWhatItDoesNotUnderstand(t *testing.T) {
 	}
 }
 
+// endless is a body that never ends.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+func TestHandlerDoesNotReadAnEndlessBody(t *testing.T) {
+	if w := post(newHandler(t), endless{}); w.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+func TestHandlerRefusesABodyThatIsShorterThanAnnounced(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/validate/pods", strings.NewReader("{}"))
+	r.ContentLength = 100
+	w := httptest.NewRecorder()
+	newHandler(t).ServeHTTP(w, r)
+	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "could not be read") {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
 func TestHandlerAnswers503BeforeItIsReady(t *testing.T) {
 	h := newHandler(t)
 	h.Ready = func() bool { return false }

@@ -10,8 +10,11 @@ import (
 )
 
 // Verdict judges the request of a case.
-func (c *Case) Verdict() policy.Verdict {
-	plan := c.snapshot.Plan(c.review)
+func (c *Case) Verdict() policy.Verdict { return c.VerdictOn(c.review) }
+
+// VerdictOn judges another review by the policies and the cluster of the case.
+func (c *Case) VerdictOn(review *policy.Review) policy.Verdict {
+	plan := c.snapshot.Plan(review)
 	return plan.Judge(c.cluster.Gather(plan.Needs), c.now)
 }
 
