@@ -96,15 +96,9 @@ func (w *walker) add(r Reference) {
 func (w *walker) volume(at string, v *corev1.VolumeSource) {
 	switch {
 	case v.Secret != nil:
-		w.add(Reference{
-			Kind: Secret, Name: v.Secret.SecretName, Optional: isTrue(v.Secret.Optional), Use: UseVolume,
-			Keys: itemKeys(at+"secret.", v.Secret.Items), Path: at + "secret.secretName",
-		})
+		w.files(Secret, at+"secret.", "secretName", v.Secret.SecretName, v.Secret.Items, v.Secret.Optional)
 	case v.ConfigMap != nil:
-		w.add(Reference{
-			Kind: ConfigMap, Name: v.ConfigMap.Name, Optional: isTrue(v.ConfigMap.Optional), Use: UseVolume,
-			Keys: itemKeys(at+"configMap.", v.ConfigMap.Items), Path: at + "configMap.name",
-		})
+		w.files(ConfigMap, at+"configMap.", "name", v.ConfigMap.Name, v.ConfigMap.Items, v.ConfigMap.Optional)
 	case v.Projected != nil:
 		for i := range v.Projected.Sources {
 			w.projected(at+index("projected.sources", i)+".", &v.Projected.Sources[i])
@@ -125,18 +119,17 @@ func (w *walker) volume(at string, v *corev1.VolumeSource) {
 func (w *walker) projected(at string, s *corev1.VolumeProjection) {
 	switch {
 	case s.Secret != nil:
-		w.add(Reference{
-			Kind: Secret, Name: s.Secret.Name, Optional: isTrue(s.Secret.Optional), Use: UseVolume,
-			Keys: itemKeys(at+"secret.", s.Secret.Items), Path: at + "secret.name",
-		})
+		w.files(Secret, at+"secret.", "name", s.Secret.Name, s.Secret.Items, s.Secret.Optional)
 	case s.ConfigMap != nil:
-		w.add(Reference{
-			Kind: ConfigMap, Name: s.ConfigMap.Name, Optional: isTrue(s.ConfigMap.Optional), Use: UseVolume,
-			Keys: itemKeys(at+"configMap.", s.ConfigMap.Items), Path: at + "configMap.name",
-		})
+		w.files(ConfigMap, at+"configMap.", "name", s.ConfigMap.Name, s.ConfigMap.Items, s.ConfigMap.Optional)
 	case s.ClusterTrustBundle != nil:
 		w.add(trustBundle(at+"clusterTrustBundle.", s.ClusterTrustBundle))
 	}
+}
+
+// files adds a Secret or ConfigMap whose keys become files.
+func (w *walker) files(kind Kind, at, field, name string, items []corev1.KeyToPath, optional *bool) {
+	w.add(Reference{Kind: kind, Name: name, Optional: isTrue(optional), Use: UseVolume, Keys: itemKeys(at, items), Path: at + field})
 }
 
 // trustBundle follows the field's own rules: a bundle by name, or those of a

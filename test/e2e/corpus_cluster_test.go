@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"os"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +22,6 @@ import (
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/servingcert"
-	"tokenward.dev/tokenward/test/cluster"
 )
 
 var resources = map[string]string{
@@ -146,43 +142,34 @@ func makeNamespace(t *testing.T, name string, labels map[string]string) {
 }
 
 // readAuditLog returns our annotations of the requests about pods, by "verb
-// namespace"; the last request counts.
-func readAuditLog(t *testing.T) map[string]map[string]string {
+// namespace"; the last request counts. It waits until the log has all of them.
+func readAuditLog(t *testing.T, runs []*corpusRun) map[string]map[string]string {
 	t.Helper()
 	events := map[string]map[string]string{}
-	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
-		log, err := os.ReadFile(plane.AuditLog)
-		if err != nil {
+	waitUntil(t, func() error {
+		if err := eachPodEvent(collectInto(events)); err != nil {
 			return err
 		}
-		lines := bufio.NewScanner(bytes.NewReader(log))
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var event struct {
-				Verb        string
-				ObjectRef   struct{ Resource, Namespace string }
-				Annotations map[string]string
+		for _, r := range runs {
+			if _, ok := events[r.event()]; r.done && !ok {
+				return fmt.Errorf("the audit log has no event %q", r.event())
 			}
-			if json.Unmarshal(lines.Bytes(), &event) != nil || event.ObjectRef.Resource != "pods" {
-				continue
-			}
-			ours := map[string]string{}
-			for k, v := range event.Annotations {
-				if key, ok := strings.CutPrefix(k, "validate.pods.tokenward.dev/"); ok {
-					ours[key] = v
-				}
-			}
-			events[event.Verb+" "+event.ObjectRef.Namespace] = ours
 		}
-		if len(events) == 0 {
-			return errors.New("the audit log has no requests about pods")
-		}
-		return lines.Err()
+		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return events
+}
+
+func collectInto(events map[string]map[string]string) func(auditEvent) {
+	return func(e auditEvent) {
+		ours := map[string]string{}
+		for k, v := range e.Annotations {
+			if key, ok := strings.CutPrefix(k, "validate.pods.tokenward.dev/"); ok {
+				ours[key] = v
+			}
+		}
+		events[e.Verb+" "+e.ObjectRef.Namespace] = ours
+	}
 }
 
 func actionOf(s string) v1alpha1.Action { return v1alpha1.Action(s) }

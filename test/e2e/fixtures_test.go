@@ -118,32 +118,47 @@ func try(t *testing.T, namespace string, p *corev1.Pod) ([]string, error) {
 	return seen.lines, err
 }
 
+// auditEvent is what tests read of an event in the API server's audit log.
+type auditEvent struct {
+	Verb        string
+	ObjectRef   struct{ Resource, Namespace, Name string }
+	Annotations map[string]string
+}
+
+// eachPodEvent visits the requests about pods in the audit log.
+func eachPodEvent(visit func(auditEvent)) error {
+	log, err := os.ReadFile(plane.AuditLog)
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(log))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var event auditEvent
+		// The last line may be half written.
+		if json.Unmarshal(lines.Bytes(), &event) == nil && event.ObjectRef.Resource == "pods" {
+			visit(event)
+		}
+	}
+	return lines.Err()
+}
+
 // auditAnnotation returns what the API server's audit log has under a key of
 // ours for the creation of a pod.
 func auditAnnotation(t *testing.T, namespace, name, key string) string {
 	t.Helper()
 	var value string
 	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
-		log, err := os.ReadFile(plane.AuditLog)
-		if err != nil {
-			return err
-		}
-		lines := bufio.NewScanner(bytes.NewReader(log))
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var event struct {
-				Verb        string
-				ObjectRef   struct{ Resource, Namespace, Name string }
-				Annotations map[string]string
+		found := false
+		err := eachPodEvent(func(e auditEvent) {
+			if e.Verb == "create" && e.ObjectRef.Namespace == namespace && e.ObjectRef.Name == name {
+				value, found = e.Annotations["validate.pods.tokenward.dev/"+key], true
 			}
-			if json.Unmarshal(lines.Bytes(), &event) != nil || event.Verb != "create" ||
-				event.ObjectRef.Resource != "pods" || event.ObjectRef.Namespace != namespace || event.ObjectRef.Name != name {
-				continue
-			}
-			value = event.Annotations["validate.pods.tokenward.dev/"+key]
-			return nil
+		})
+		if err == nil && !found {
+			err = fmt.Errorf("the audit log does not have the creation of pod %s/%s", namespace, name)
 		}
-		return fmt.Errorf("the audit log does not have the creation of pod %s/%s", namespace, name)
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
