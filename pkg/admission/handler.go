@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
@@ -160,19 +161,21 @@ func gatherBudget(timeout string) time.Duration {
 	return min(gatherTimeout, granted-time.Second)
 }
 
-// record writes the metrics, and what was refused or found into the log.
+// record writes the metrics and, at the debug level, a line for each finding.
 func (h *Handler) record(request *podRequest, v *policy.Verdict) {
-	for i := range v.Findings {
-		f := &v.Findings[i]
-		h.Metrics.Findings.WithLabelValues(f.Check, string(f.Action), f.State.String()).Inc()
-		h.Log.V(1).Info("Finding", "uid", request.UID, "namespace", request.Namespace, "operation", request.Operation,
-			"check", f.Check, "action", f.Action, "state", f.State.String(), "object", f.Object.String(), "path", f.Path)
-	}
-	for i := range v.Would {
-		f := &v.Would[i]
-		h.Metrics.WouldFindings.WithLabelValues(f.Check, string(f.Action), f.State.String()).Inc()
-		h.Log.V(1).Info("Would have acted", "uid", request.UID, "namespace", request.Namespace, "operation", request.Operation,
-			"check", f.Check, "action", f.Action, "state", f.State.String(), "object", f.Object.String(), "path", f.Path)
+	for _, part := range []struct {
+		counter  *prometheus.CounterVec
+		message  string
+		findings []policy.Finding
+	}{{h.Metrics.Findings, "Finding", v.Findings}, {h.Metrics.WouldFindings, "Would have acted", v.Would}} {
+		for i := range part.findings {
+			f := &part.findings[i]
+			part.counter.WithLabelValues(f.Check, string(f.Action), f.State.String()).Inc()
+			if log := h.Log.V(1); log.Enabled() {
+				log.Info(part.message, "uid", request.UID, "namespace", request.Namespace, "operation", request.Operation,
+					"check", f.Check, "action", f.Action, "state", f.State.String(), "object", f.Object.String(), "path", f.Path)
+			}
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"path"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -150,4 +151,58 @@ func TestAReviewMakesAtMost64Reads(t *testing.T) {
 	if absent != maxReads || throttled != 100-maxReads || reads.Load() != maxReads {
 		t.Errorf("%d absent, %d throttled, %d reads", absent, throttled, reads.Load())
 	}
+}
+
+// slowAPI answers every read with "not found", some time later.
+func slowAPI(t *testing.T, after time.Duration) *rest.Config {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(after):
+		case <-r.Context().Done():
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,"details":{"name":%q}}`, path.Base(r.URL.Path))
+	}))
+	t.Cleanup(server.Close)
+	return &rest.Config{Host: server.URL}
+}
+
+func TestANamespaceThatFloodsLeavesTheOthersLookUpsAlone(t *testing.T) {
+	v, err := New(slowAPI(t, 300*time.Millisecond), Options{}, metrics.New(), logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	flooding, stop := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	for i := range 200 {
+		flood.Go(func() {
+			for n := 0; flooding.Err() == nil; n++ {
+				var bogus []facts.Query
+				for k := range parallelReads {
+					bogus = append(bogus, facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: "flood", Name: fmt.Sprintf("bogus-%d-%d-%d", i, n, k)}})
+				}
+				v.Gather(flooding, time.Now(), func(*facts.Set) []facts.Query { return bogus })
+			}
+		})
+	}
+	waitFor(t, func() bool {
+		v.reader.budget.mu.Lock()
+		defer v.reader.budget.mu.Unlock()
+		s := v.reader.budget.shares["flood"]
+		return s != nil && len(s.waiters) > 100
+	})
+	for i := range 10 {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		q := facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: fmt.Sprintf("other-%d", i), Name: "gone"}}
+		set := v.Gather(ctx, time.Now(), func(*facts.Set) []facts.Query { return []facts.Query{q} })
+		cancel()
+		if f := set.Get(q.Object); f.State != facts.Absent {
+			t.Errorf("another namespace's look-up: %+v", f)
+		}
+	}
+	stop()
+	flood.Wait()
 }
