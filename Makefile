@@ -20,7 +20,8 @@ build: ## Build bin/webhook and bin/kubectl-tokenward
 
 .PHONY: run
 run: ## Judge the example pods over TLS and serve on; ARGS=--once exits after them
-	@go build -o bin/examples ./examples && exec bin/examples $(ARGS)
+	@# Unoptimised, so that the first run on a new machine takes less time.
+	@CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o bin/examples ./examples && exec bin/examples $(ARGS)
 
 .PHONY: test
 test: cluster-newest ## Run all tests, against the newest Kubernetes that is supported
