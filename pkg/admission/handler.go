@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -77,7 +78,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind, operation, outcome := "other", "unknown", "error"
 	defer func() {
 		if p := recover(); p != nil {
-			h.Log.Error(fmt.Errorf("%v", p), "Panic in a review; answered 500", "path", h.Path, "stack", string(debug.Stack()))
+			h.Log.Error(panicError(p), "Panic in a review; answered 500", "path", h.Path, "stack", string(debug.Stack()))
 			http.Error(w, "internal error", http.StatusInternalServerError)
 		}
 		h.Metrics.Reviews.WithLabelValues(h.Path, kind, operation, outcome).Inc()
@@ -100,6 +101,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(answer(request.UID, &verdict)); err != nil {
 		h.Log.V(1).Info("The client did not take the answer", "path", h.Path, "error", err.Error())
 	}
+}
+
+// panicError tells what the runtime says of a panic. Any other value is named
+// by its type alone: it might hold a part of the object.
+func panicError(p any) error {
+	if err, ok := p.(runtime.Error); ok {
+		return err
+	}
+	return fmt.Errorf("panic with a %T", p)
 }
 
 func (h *Handler) decode(w http.ResponseWriter, r *http.Request) (*podRequest, *httpError) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 
@@ -153,9 +154,15 @@ func TestHandlerTakesOnlyPost(t *testing.T) {
 func TestHandlerContainsPanics(t *testing.T) {
 	h := newHandler(t)
 	h.Source = sourceFunc(func(context.Context, func(*facts.Set) []facts.Query) *facts.Set { panic("boom") }) //nolint:forbidigo // on purpose
+	logged := ""
+	h.Log = funcr.New(func(_, line string) { logged += line }, funcr.Options{})
 	w := post(h, strings.NewReader(string(capture(t, missing))))
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "boom") {
 		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	// What a panic carries may be a part of the object.
+	if !strings.Contains(logged, "panic with a string") || strings.Contains(logged, "boom") {
+		t.Errorf("logged %s", logged)
 	}
 	if n := testutil.ToFloat64(h.Metrics.Reviews.WithLabelValues("/validate/pods", "Pod", "CREATE", "error")); n != 1 {
 		t.Errorf("outcome error: got %v, want 1", n)

@@ -17,7 +17,8 @@ import (
 	"tokenward.dev/tokenward/pkg/metrics"
 )
 
-// readTimeout bounds one read, and how long it waits for its place. Reviews give up earlier, by their own deadlines.
+// readTimeout bounds one read, and how long it waits for its place. Reviews
+// give up earlier, by their own deadlines.
 const readTimeout = 2 * time.Second
 
 // maxInFlight bounds how many reads are under way at a time.

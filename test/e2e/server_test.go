@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +22,7 @@ func TestShutdownBecomesUnreadyServesOnAndExitsCleanly(t *testing.T) {
 	s := startWebhook(t, "--shutdown-delay=1s")
 	ns := newNamespace(t)
 	s.register(t, ns)
-	if err := s.command.Process.Signal(os.Interrupt); err != nil {
+	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
