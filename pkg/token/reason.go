@@ -1,0 +1,150 @@
+package token
+
+// Verdict is what the API server would say to a token.
+type Verdict uint8
+
+// The verdicts. The zero value is Unknown: what was not judged is never valid.
+const (
+	Unknown Verdict = iota
+	Valid
+	Invalid
+)
+
+// String returns the verdict in lower case.
+func (v Verdict) String() string {
+	switch v {
+	case Valid:
+		return "valid"
+	case Invalid:
+		return "invalid"
+	case Unknown:
+	}
+	return "unknown"
+}
+
+// Result is a verdict and, unless it is Valid, the reason for it.
+type Result struct {
+	Verdict Verdict
+	Reason  Reason
+}
+
+func result(r Reason) Result { return Result{Verdict: r.Verdict(), Reason: r} }
+
+// Reason says why a token is not valid. It is a closed set: it may label metrics.
+type Reason string
+
+// Reasons for which a token is invalid.
+const (
+	// Malformed: not three parts of base64url with a JSON header and payload.
+	Malformed Reason = "malformed"
+	// BadAlgorithm: none, a shared secret, or whatever else no RSA or EC key verifies.
+	BadAlgorithm Reason = "bad-algorithm"
+	// BadSignature: the key that the header names does not fit, or, where it
+	// names none, no key does.
+	BadSignature Reason = "bad-signature"
+	// KeyGone: the header names a key that is known not to be accepted.
+	KeyGone Reason = "key-gone"
+	// Expired: exp is more than Leeway ago.
+	Expired Reason = "expired"
+	// NotYetValid: nbf or iat is more than Leeway ahead.
+	NotYetValid Reason = "not-yet-valid"
+	// Incomplete: a claim without which it means nobody.
+	Incomplete Reason = "incomplete"
+	// Contradictory: the subject of a legacy token is not the account of its claims.
+	Contradictory Reason = "contradictory"
+	// AccountGone and AccountReplaced: there is no such account any more, or
+	// one of the same name with another uid.
+	AccountGone     Reason = "account-gone"
+	AccountReplaced Reason = "account-replaced"
+	// SecretGone and SecretReplaced: the Secret that holds a legacy token or
+	// binds a bound one is absent, or has another uid.
+	SecretGone     Reason = "secret-gone"
+	SecretReplaced Reason = "secret-replaced"
+	// TokenReplaced: the Secret of a legacy token holds another one.
+	TokenReplaced Reason = "token-replaced"
+	// MarkedInvalid: that Secret is labelled kubernetes.io/legacy-token-invalid-since.
+	MarkedInvalid Reason = "marked-invalid"
+	// PodGone, PodReplaced, NodeGone and NodeReplaced are the same for what else
+	// a token can be bound to.
+	PodGone      Reason = "pod-gone"
+	PodReplaced  Reason = "pod-replaced"
+	NodeGone     Reason = "node-gone"
+	NodeReplaced Reason = "node-replaced"
+)
+
+// Reasons for which it is unknown whether a token is valid.
+const (
+	// Unusual: so long, deep or strange that we did not look; no token that
+	// Kubernetes makes is.
+	Unusual Reason = "unusual"
+	// ForeignIssuer: not listed, though the API server may accept it.
+	ForeignIssuer Reason = "foreign-issuer"
+	// ForeignAudience: the API server most likely refuses it, but it was made for
+	// somebody else.
+	ForeignAudience Reason = "foreign-audience"
+	// KeysUnavailable: the keys could not be fetched.
+	KeysUnavailable Reason = "keys-unavailable"
+	// KeysPartial: the keys are known not to be all.
+	KeysPartial Reason = "keys-partial"
+	// KeyUnsettled: the header names a key that was not seen, yet or any more.
+	KeyUnsettled Reason = "key-unsettled"
+	// ObjectUnknown: an object that the token names could not be looked up.
+	ObjectUnknown Reason = "object-unknown"
+	// OtherBinding: bound to a webhook configuration, which nobody looks up.
+	OtherBinding Reason = "other-binding"
+)
+
+type explained struct {
+	reason  Reason
+	verdict Verdict
+	text    string
+}
+
+// explain returns all reasons with what they lead to, and a phrase that goes on
+// after "the token is not accepted: ".
+func explain() []explained {
+	return []explained{
+		{Malformed, Invalid, "it is not a well-formed token"},
+		{BadAlgorithm, Invalid, "no API server takes its signature algorithm"},
+		{BadSignature, Invalid, "its signature fits no key of the API server"},
+		{KeyGone, Invalid, "its signing key is no longer accepted"},
+		{Expired, Invalid, "it has expired"},
+		{NotYetValid, Invalid, "it is not valid yet"},
+		{Incomplete, Invalid, "it lacks claims of a service account"},
+		{Contradictory, Invalid, "its subject is not the account that it names"},
+		{AccountGone, Invalid, "its service account is gone"},
+		{AccountReplaced, Invalid, "its service account was deleted and made anew"},
+		{SecretGone, Invalid, "the Secret that it names is gone"},
+		{SecretReplaced, Invalid, "the Secret that it is bound to was deleted and made anew"},
+		{TokenReplaced, Invalid, "the Secret that it names holds another token"},
+		{MarkedInvalid, Invalid, "its Secret is labelled kubernetes.io/legacy-token-invalid-since"},
+		{PodGone, Invalid, "the pod that it is bound to is gone"},
+		{PodReplaced, Invalid, "the pod that it is bound to was deleted and made anew"},
+		{NodeGone, Invalid, "the node that it is bound to is gone"},
+		{NodeReplaced, Invalid, "the node that it is bound to was deleted and made anew"},
+		{Unusual, Unknown, "it is too long or too strange to be judged"},
+		{ForeignIssuer, Unknown, "its issuer is not one of those that are known"},
+		{ForeignAudience, Unknown, "it is meant for another audience"},
+		{KeysUnavailable, Unknown, "the keys of the API server could not be fetched"},
+		{KeysPartial, Unknown, "not all keys of the API server are known"},
+		{KeyUnsettled, Unknown, "its signing key was not seen at the API server so far"},
+		{ObjectUnknown, Unknown, "an object that it names could not be looked up"},
+		{OtherBinding, Unknown, "it is bound to a webhook configuration"},
+	}
+}
+
+// Verdict returns what the reason leads to.
+func (r Reason) Verdict() Verdict { return r.explain().verdict }
+
+// Text returns the reason as a phrase: "its signing key is no longer accepted".
+// It is empty for a Reason that is none of the constants.
+func (r Reason) Text() string { return r.explain().text }
+
+func (r Reason) explain() explained {
+	for _, e := range explain() {
+		if e.reason == r {
+			return e
+		}
+	}
+	return explained{}
+}
