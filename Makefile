@@ -39,7 +39,7 @@ verify: bin/tools/golangci-lint ## Lint, and check that generated files are fres
 
 .PHONY: generate
 generate: bin/tools/controller-gen ## Write all generated files anew
-	bin/tools/controller-gen object paths=./pkg/apis/...
+	bin/tools/controller-gen object crd paths=./pkg/apis/... output:crd:dir=config/crd
 	go run ./hack/checkdocs docs/checks
 
 .PHONY: bench

@@ -23,7 +23,7 @@ func BenchmarkDecode(b *testing.B) {
 	body := capture(b, missing)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := decodePod(body); err != nil {
+		if _, err := Pods(body); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -5,33 +5,127 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	kjson "sigs.k8s.io/json"
 
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
-// podReview is an AdmissionReview whose objects are Pods. Decoding straight
-// into the pod reads the body once, where a RawExtension would read it twice.
-type podReview struct {
-	metav1.TypeMeta `json:",inline"`
-	Request         *podRequest `json:"request"`
+// Request is a decoded review.
+type Request struct {
+	uid    types.UID
+	kind   string // of the object, from a closed set
+	review policy.Review
+	// warnings are about the object, before anybody judged it.
+	warnings []string
 }
 
-type podRequest struct {
-	UID         types.UID                 `json:"uid"`
-	Kind        metav1.GroupVersionKind   `json:"kind"`
-	SubResource string                    `json:"subResource"`
-	Namespace   string                    `json:"namespace"`
-	Operation   admissionv1.Operation     `json:"operation"`
-	UserInfo    authenticationv1.UserInfo `json:"userInfo"`
-	Object      *pod                      `json:"object"`
-	OldObject   *pod                      `json:"oldObject"`
+// Decoder reads the body of an AdmissionReview.
+type Decoder func(body []byte) (*Request, error)
+
+// review is an AdmissionReview whose objects are decoded as T.
+type review[T any] struct {
+	metav1.TypeMeta `json:",inline"`
+	Request         *request[T] `json:"request"`
+}
+
+type request[T any] struct {
+	UID         types.UID                   `json:"uid"`
+	Kind        metav1.GroupVersionKind     `json:"kind"`
+	Resource    metav1.GroupVersionResource `json:"resource"`
+	SubResource string                      `json:"subResource"`
+	Namespace   string                      `json:"namespace"`
+	Operation   admissionv1.Operation       `json:"operation"`
+	UserInfo    authenticationv1.UserInfo   `json:"userInfo"`
+	Object      T                           `json:"object"`
+	OldObject   T                           `json:"oldObject"`
+}
+
+func decode[T any](body []byte, what string) (*request[T], error) {
+	var in review[T]
+	if err := json.Unmarshal(body, &in); err != nil {
+		return nil, fmt.Errorf("the body is not an AdmissionReview of %s: %w", what, err)
+	}
+	want := admissionv1.SchemeGroupVersion.String()
+	if in.APIVersion != want || in.Kind != "AdmissionReview" {
+		return nil, fmt.Errorf("expected apiVersion %q and kind \"AdmissionReview\", found %q and %q", want, in.APIVersion, in.Kind)
+	}
+	if in.Request == nil {
+		return nil, errors.New("the AdmissionReview has no request")
+	}
+	if in.Request.UID == "" {
+		return nil, errors.New("the request has no uid")
+	}
+	return in.Request, nil
+}
+
+// decoded returns what does not depend on the object.
+func (r *request[T]) decoded() *Request {
+	return &Request{uid: r.UID, kind: "other", review: policy.Review{
+		Operation: r.Operation, SubResource: r.SubResource, UserInfo: r.UserInfo, Namespace: r.Namespace,
+	}}
+}
+
+// values decodes the body once more, whole, for those policies that have
+// conditions: a review by others alone need not know most fields.
+func values(body []byte, object, old *workload.Pod) func() *policy.Values {
+	return func() *policy.Values {
+		var in struct {
+			Request map[string]any `json:"request"`
+		}
+		if kjson.UnmarshalCaseSensitivePreserveInts(body, &in) != nil {
+			return nil
+		}
+		out := &policy.Values{Request: in.Request}
+		if o, ok := in.Request["object"].(map[string]any); ok && object != nil {
+			out.Object = object.Unstructured(o)
+		}
+		if o, ok := in.Request["oldObject"].(map[string]any); ok && old != nil {
+			out.OldObject = old.Unstructured(o)
+		}
+		delete(in.Request, "object")
+		delete(in.Request, "oldObject")
+		return out
+	}
+}
+
+// Workloads decodes reviews of whatever has a pod template.
+func Workloads(templates workload.Templates) Decoder {
+	kinds := templates.Kinds()
+	return func(body []byte) (*Request, error) {
+		in, err := decode[json.RawMessage](body, "an object")
+		if err != nil {
+			return nil, err
+		}
+		out := in.decoded()
+		if kind := (schema.GroupKind{Group: in.Kind.Group, Kind: in.Kind.Kind}); slices.Contains(kinds, kind) {
+			out.kind = kind.Kind
+		}
+		resource := schema.GroupResource{Group: in.Resource.Group, Resource: in.Resource.Resource}
+		podOf := func(object json.RawMessage) *workload.Pod {
+			if len(object) == 0 || string(object) == "null" {
+				return nil
+			}
+			pod, err := templates.FromResource(resource, object)
+			if err != nil && !errors.Is(err, workload.ErrNoPod) {
+				// A kind of somebody else's: to hold it up would not be right.
+				out.warnings = []string{fmt.Sprintf("the pod template of this %s can't be read, so it was not judged: %v", in.Kind.Kind, err)}
+			}
+			return pod
+		}
+		out.review.Old = podOf(in.OldObject)
+		out.review.Pod = podOf(in.Object)
+		out.review.Values = values(body, out.review.Pod, out.review.Old)
+		return out, nil
+	}
 }
 
 // pod has the fields of a Pod that a judgement looks at. What is not here, such
@@ -99,47 +193,30 @@ func containers(in []container) []corev1.Container {
 	return out
 }
 
-// decodePod decodes the body of a review of pods. Objects of other kinds
+// Pods decodes reviews of pods and their subresources. Objects of other kinds
 // (bindings, evictions) share no field with a Pod but metadata; they stand for
 // no pod.
-func decodePod(body []byte) (*podRequest, error) {
-	var review podReview
-	if err := json.Unmarshal(body, &review); err != nil {
-		return nil, fmt.Errorf("the body is not an AdmissionReview of a Pod: %w", err)
+func Pods(body []byte) (*Request, error) {
+	in, err := decode[*pod](body, "a Pod")
+	if err != nil {
+		return nil, err
 	}
-	want := admissionv1.SchemeGroupVersion.String()
-	if review.APIVersion != want || review.Kind != "AdmissionReview" {
-		return nil, fmt.Errorf("expected apiVersion %q and kind \"AdmissionReview\", found %q and %q", want, review.APIVersion, review.Kind)
+	out := in.decoded()
+	if in.Kind.Group != "" || in.Kind.Kind != "Pod" {
+		return out, nil
 	}
-	if review.Request == nil {
-		return nil, errors.New("the AdmissionReview has no request")
-	}
-	if review.Request.UID == "" {
-		return nil, errors.New("the request has no uid")
-	}
-	return review.Request, nil
-}
-
-func (r *podRequest) isPod() bool { return r.Kind.Group == "" && r.Kind.Kind == "Pod" }
-
-// review is what the policies get to see of the request.
-func (r *podRequest) review() *policy.Review {
-	out := &policy.Review{
-		Operation: r.Operation, SubResource: r.SubResource, UserInfo: r.UserInfo, Namespace: r.Namespace,
-	}
-	if !r.isPod() {
-		return out
-	}
-	if r.Object != nil {
-		out.Pod = workload.OfPod(r.Object.pod())
-		if out.Namespace == "" {
-			out.Namespace = r.Object.Metadata.Namespace
+	out.kind = "Pod"
+	if in.Object != nil {
+		out.review.Pod = workload.OfPod(in.Object.pod())
+		if out.review.Namespace == "" {
+			out.review.Namespace = in.Object.Metadata.Namespace
 		}
 	}
-	if r.OldObject != nil {
-		out.Old = workload.OfPod(r.OldObject.pod())
+	if in.OldObject != nil {
+		out.review.Old = workload.OfPod(in.OldObject.pod())
 	}
-	return out
+	out.review.Values = values(body, out.review.Pod, out.review.Old)
+	return out, nil
 }
 
 // answer maps a verdict to the response.

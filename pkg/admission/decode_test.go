@@ -30,7 +30,8 @@ func TestDecodingLosesNothing(t *testing.T) {
 		body, err := json.Marshal(&admissionv1.AdmissionReview{
 			TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
 			Request: &admissionv1.AdmissionRequest{
-				UID: "u", Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}, Namespace: request.Namespace,
+				UID: "u", Name: "app", Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"},
+				Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"}, Namespace: request.Namespace,
 				Operation: request.Operation, SubResource: request.SubResource, UserInfo: request.UserInfo,
 				Object: runtime.RawExtension{Raw: request.Object}, OldObject: runtime.RawExtension{Raw: request.OldObject},
 			},
@@ -38,11 +39,11 @@ func TestDecodingLosesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		decoded, err := decodePod(body)
+		decoded, err := Pods(body)
 		if err != nil {
 			t.Fatalf("%s: %v", c.Name, err)
 		}
-		want, got := c.Verdict(), c.VerdictOn(decoded.review())
+		want, got := c.Verdict(), c.VerdictOn(&decoded.review)
 		if !reflect.DeepEqual(want, got) {
 			t.Errorf("%s:\nwhole       %+v\nas decoded  %+v", c.Name, want, got)
 		}

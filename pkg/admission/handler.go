@@ -47,10 +47,13 @@ type Policies interface {
 	Snapshot() *policy.Snapshot
 }
 
-// Handler judges pods. All fields are required but AtMost.
+// Handler judges pods, or the pods that workloads stand for. All fields are
+// required but AtMost.
 type Handler struct {
 	// Path the handler is served at; it labels metrics.
 	Path string
+	// Decode reads the body of a review: Pods, or Workloads.
+	Decode Decoder
 	// AtMost is the strongest action that comes of it; Deny if empty.
 	AtMost   v1alpha1.Action
 	Policies Policies
@@ -74,32 +77,63 @@ func (e *httpError) Error() string { return e.err.Error() }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e := endpoint{path: h.Path, ready: h.Ready, metrics: h.Metrics, log: h.Log}
+	e.serve(w, r, func(arrived time.Time, body []byte, a *answered) error {
+		request, err := h.Decode(body)
+		if err != nil {
+			return err
+		}
+		a.kind, a.operation = request.kind, request.review.Operation
+		verdict := h.judge(r, arrived, request)
+		h.record(request, &verdict)
+		a.outcome, a.review = verdict.Outcome(), answer(request.uid, &verdict)
+		return nil
+	})
+}
+
+// endpoint is what all webhooks share: how a review comes in and goes out.
+type endpoint struct {
+	path    string
+	ready   func() bool
+	metrics *metrics.Metrics
+	log     logr.Logger
+}
+
+// answered is an answer with what metrics tell of it.
+type answered struct {
+	kind      string // from a closed set
+	operation admissionv1.Operation
+	outcome   string
+	review    *admissionv1.AdmissionReview
+}
+
+// serve reads a body, lets judge answer it, and counts. An error of judge means
+// that the body is not the review that it should be.
+func (e *endpoint) serve(w http.ResponseWriter, r *http.Request, judge func(arrived time.Time, body []byte, a *answered) error) {
 	arrived := time.Now()
-	kind, operation, outcome := "other", "unknown", "error"
+	a := &answered{kind: "other", operation: "unknown", outcome: "error"}
 	defer func() {
 		if p := recover(); p != nil {
-			h.Log.Error(panicError(p), "Panic in a review; answered 500", "path", h.Path, "stack", string(debug.Stack()))
+			e.log.Error(panicError(p), "Panic in a review; answered 500", "path", e.path, "stack", string(debug.Stack()))
 			http.Error(w, "internal error", http.StatusInternalServerError)
 		}
-		h.Metrics.Reviews.WithLabelValues(h.Path, kind, operation, outcome).Inc()
-		h.Metrics.ReviewDuration.WithLabelValues(h.Path).Observe(time.Since(arrived).Seconds())
+		e.metrics.Reviews.WithLabelValues(e.path, a.kind, operationLabel(a.operation), a.outcome).Inc()
+		e.metrics.ReviewDuration.WithLabelValues(e.path).Observe(time.Since(arrived).Seconds())
 	}()
-	request, err := h.decode(w, r)
-	if err != nil {
-		outcome = err.outcome
-		http.Error(w, err.Error(), err.code)
+	body, refused := e.read(w, r)
+	if refused != nil {
+		a.outcome = refused.outcome
+		http.Error(w, refused.Error(), refused.code)
 		return
 	}
-	if request.isPod() {
-		kind = "Pod"
+	if err := judge(arrived, body, a); err != nil {
+		a.outcome = "bad_request"
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
-	operation = operationLabel(request.Operation)
-	verdict := h.judge(r, arrived, request)
-	outcome = verdict.Outcome()
-	h.record(request, &verdict)
 	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(answer(request.UID, &verdict)); err != nil {
-		h.Log.V(1).Info("The client did not take the answer", "path", h.Path, "error", err.Error())
+	if err := json.NewEncoder(w).Encode(a.review); err != nil {
+		e.log.V(1).Info("The client did not take the answer", "path", e.path, "error", err.Error())
 	}
 }
 
@@ -112,11 +146,12 @@ func panicError(p any) error {
 	return fmt.Errorf("panic with a %T", p)
 }
 
-func (h *Handler) decode(w http.ResponseWriter, r *http.Request) (*podRequest, *httpError) {
+// read returns the body of a review.
+func (e *endpoint) read(w http.ResponseWriter, r *http.Request) ([]byte, *httpError) {
 	if r.Method != http.MethodPost {
 		return nil, &httpError{http.StatusMethodNotAllowed, "bad_request", errors.New("an AdmissionReview must be sent with POST")}
 	}
-	if !h.Ready() {
+	if !e.ready() {
 		return nil, &httpError{http.StatusServiceUnavailable, "not_ready", errors.New("not ready to judge: caches or policies are not loaded yet")}
 	}
 	// A body that never ends must not hold the connection; errors mean that the
@@ -130,11 +165,7 @@ func (h *Handler) decode(w http.ResponseWriter, r *http.Request) (*podRequest, *
 	} else if err != nil {
 		return nil, &httpError{http.StatusBadRequest, "bad_request", fmt.Errorf("the body could not be read: %w", err)}
 	}
-	request, err := decodePod(body)
-	if err != nil {
-		return nil, &httpError{http.StatusBadRequest, "bad_request", err}
-	}
-	return request, nil
+	return body, nil
 }
 
 // readBody reads into one buffer of the announced length, where there is one.
@@ -147,15 +178,16 @@ func readBody(from io.Reader, length int64) ([]byte, error) {
 	return body[:n], err
 }
 
-func (h *Handler) judge(r *http.Request, arrived time.Time, request *podRequest) policy.Verdict {
-	review := request.review()
-	review.AtMost = h.AtMost
-	plan := h.Policies.Snapshot().Plan(review)
+func (h *Handler) judge(r *http.Request, arrived time.Time, request *Request) policy.Verdict {
+	request.review.AtMost = h.AtMost
+	plan := h.Policies.Snapshot().Plan(&request.review)
 	// The server's shutdown cancels the request's context; a review in flight is
 	// still answered in full.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), arrived.Add(gatherBudget(r.URL.Query().Get("timeout"))))
 	defer cancel()
-	return plan.Judge(h.Source.Gather(ctx, arrived, plan.Needs), h.Now())
+	verdict := plan.Judge(h.Source.Gather(ctx, arrived, plan.Needs), h.Now())
+	verdict.Warnings = append(verdict.Warnings, request.warnings...)
+	return verdict
 }
 
 // gatherBudget leaves a second of the API server's own time-out, which it
@@ -172,7 +204,7 @@ func gatherBudget(timeout string) time.Duration {
 }
 
 // record writes the metrics and, at the debug level, a line for each finding.
-func (h *Handler) record(request *podRequest, v *policy.Verdict) {
+func (h *Handler) record(request *Request, v *policy.Verdict) {
 	for _, part := range []struct {
 		counter  *prometheus.CounterVec
 		message  string
@@ -182,7 +214,7 @@ func (h *Handler) record(request *podRequest, v *policy.Verdict) {
 			f := &part.findings[i]
 			part.counter.WithLabelValues(f.Check, string(f.Action), f.State.String()).Inc()
 			if log := h.Log.V(1); log.Enabled() {
-				log.Info(part.message, "uid", request.UID, "namespace", request.Namespace, "operation", request.Operation,
+				log.Info(part.message, "uid", request.uid, "namespace", request.review.Namespace, "operation", request.review.Operation,
 					"check", f.Check, "action", f.Action, "state", f.State.String(), "object", f.Object.String(), "path", f.Path)
 			}
 		}

@@ -40,6 +40,7 @@ func newHandler(t testing.TB) *Handler {
 	cluster := &manifest.Cluster{}
 	return &Handler{
 		Path:     "/validate/pods",
+		Decode:   Pods,
 		Policies: fixed{policy.NewSnapshot(policy.Checks(), nil, policy.Options{})},
 		Source: sourceFunc(func(_ context.Context, needs func(*facts.Set) []facts.Query) *facts.Set {
 			return cluster.Gather(needs)
@@ -191,7 +192,7 @@ func TestHandlerAnswersThoughTheServerStops(t *testing.T) {
 
 func TestHandlerCapsTheAction(t *testing.T) {
 	h := newHandler(t)
-	policies, err := policy.Parse("p", []byte(`{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {checks: [{name: secret-exists, action: Deny}]}}`), policy.Checks())
+	policies, err := policy.NewCompiler(policy.Checks()).Parse("p", []byte(`{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {checks: [{name: secret-exists, action: Deny}]}}`))
 	if err != nil {
 		t.Fatal(err)
 	}

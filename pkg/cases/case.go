@@ -19,7 +19,10 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	kjson "sigs.k8s.io/json"
 
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/facts/manifest"
@@ -105,6 +108,7 @@ type Case struct {
 	// Warnings tell what in the policies has no effect.
 	Warnings []string
 
+	compiler *policy.Compiler
 	cluster  *manifest.Cluster
 	snapshot *policy.Snapshot
 	review   *policy.Review
@@ -116,6 +120,7 @@ type Case struct {
 func Load(paths ...string) ([]*Case, error) {
 	var cases []*Case
 	var errs []error
+	compiler := policy.NewCompiler(policy.Checks())
 	for _, path := range paths {
 		if target, err := filepath.EvalSymlinks(path); err == nil {
 			path = target
@@ -131,7 +136,7 @@ func Load(paths ...string) ([]*Case, error) {
 			if err != nil {
 				return err
 			}
-			found, err := Parse(name, data)
+			found, err := parse(compiler, name, data)
 			cases = append(cases, found...)
 			errs = append(errs, err)
 			return nil
@@ -143,6 +148,10 @@ func Load(paths ...string) ([]*Case, error) {
 
 // Parse reads the cases in one file.
 func Parse(name string, data []byte) ([]*Case, error) {
+	return parse(policy.NewCompiler(policy.Checks()), name, data)
+}
+
+func parse(compiler *policy.Compiler, name string, data []byte) ([]*Case, error) {
 	docs, err := strictyaml.Split(name, data)
 	if err != nil {
 		return nil, err
@@ -153,7 +162,7 @@ func Parse(name string, data []byte) ([]*Case, error) {
 	var cases []*Case
 	var errs []error
 	for i := range docs {
-		c, err := compile(&docs[i])
+		c, err := compile(compiler, &docs[i])
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -163,8 +172,8 @@ func Parse(name string, data []byte) ([]*Case, error) {
 	return cases, errors.Join(errs...)
 }
 
-func compile(d *strictyaml.Document) (*Case, error) {
-	c := &Case{Name: d.Source, now: defaultNow()}
+func compile(compiler *policy.Compiler, d *strictyaml.Document) (*Case, error) {
+	c := &Case{Name: d.Source, compiler: compiler, now: defaultNow()}
 	if d.Index > 1 {
 		c.Name += fmt.Sprintf("#%d", d.Index)
 	}
@@ -250,7 +259,7 @@ func (c *Case) declare(d *strictyaml.Document, at string, o Object, state facts.
 }
 
 func (c *Case) usePolicies(d *strictyaml.Document) error {
-	all := policy.Checks()
+	all := c.compiler.Checks()
 	table := all
 	if len(c.File.Checks) > 0 {
 		table = nil
@@ -269,14 +278,14 @@ func (c *Case) usePolicies(d *strictyaml.Document) error {
 	policies := make([]*policy.Policy, 0, len(c.File.Policies))
 	for i, raw := range c.File.Policies {
 		part := d.Part(fmt.Sprintf("policies[%d]", i), raw)
-		p, err := policy.ParseDocument(&part, all)
+		p, err := c.compiler.ParseDocument(&part)
 		if err != nil {
 			return err
 		}
 		if slices.ContainsFunc(policies, func(other *policy.Policy) bool { return other.Name == p.Name }) {
 			return part.ErrorAt("metadata.name", fmt.Sprintf("%q is the name of another policy, too", p.Name))
 		}
-		for _, w := range p.Warnings {
+		for _, w := range slices.Concat(p.Warnings, p.Expired(c.now)) {
 			c.Warnings = append(c.Warnings, part.ErrorAt("", w).Error())
 		}
 		policies = append(policies, p)
@@ -325,7 +334,37 @@ func (c *Case) useRequest(d *strictyaml.Document) error {
 	if c.review.Namespace == "" {
 		c.review.Namespace = metav1.NamespaceDefault
 	}
+	c.review.Values = c.values
 	return nil
+}
+
+// values returns what conditions see: what an API server would send.
+func (c *Case) values() *policy.Values {
+	decoded := func(object json.RawMessage, pod *workload.Pod) (whole *metav1.PartialObjectMetadata, asPod map[string]any) {
+		var fields map[string]any
+		whole = &metav1.PartialObjectMetadata{}
+		if pod == nil || kjson.UnmarshalCaseSensitivePreserveInts(object, &fields) != nil || json.Unmarshal(object, whole) != nil {
+			return whole, nil
+		}
+		return whole, pod.Unstructured(fields)
+	}
+	r := &c.File.Request
+	whole, object := decoded(r.Object, c.review.Pod)
+	_, old := decoded(r.OldObject, c.review.Old)
+	gvk := whole.GroupVersionKind()
+	plural, _ := meta.UnsafeGuessKindToResource(gvk)
+	kind, resource := metav1.GroupVersionKind(gvk), metav1.GroupVersionResource(plural)
+	request, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&admissionv1.AdmissionRequest{
+		UID: "case", Kind: kind, RequestKind: &kind, Resource: resource, RequestResource: &resource,
+		SubResource: r.SubResource, RequestSubResource: r.SubResource, Name: whole.Name, Namespace: c.review.Namespace,
+		Operation: r.Operation, UserInfo: r.UserInfo, DryRun: &r.DryRun,
+	})
+	if err != nil {
+		return nil
+	}
+	delete(request, "object")
+	delete(request, "oldObject")
+	return &policy.Values{Object: object, OldObject: old, Request: request}
 }
 
 func empty(object json.RawMessage) bool { return len(object) == 0 || string(object) == "null" }
@@ -347,7 +386,7 @@ func podOf(d *strictyaml.Document, at string, object json.RawMessage) (*workload
 			return nil, err
 		}
 	}
-	for kind := range templates {
+	for _, kind := range templates.Kinds() {
 		if strings.EqualFold(typeMeta.Kind, kind.Kind) && typeMeta.Kind != kind.Kind {
 			return nil, part.ErrorAt("kind", fmt.Sprintf("unknown kind %q; did you mean %q?", typeMeta.Kind, kind.Kind))
 		}

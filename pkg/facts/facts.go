@@ -53,7 +53,7 @@ const (
 
 // Kinds beyond those that a PodSpec can point at.
 const (
-	// Namespace answers with Labels.
+	// Namespace answers with Labels and Whole.
 	Namespace reference.Kind = "Namespace"
 	// TokenSecretsOf is no object: it asks for the Names of the token Secrets
 	// of the account Name. It is a hint for messages, never a ground to deny.
@@ -102,8 +102,10 @@ type Fact struct {
 	Why   Why // where State, or that of a key, is Unknown
 	// Keys has the state of every key that was asked for.
 	Keys map[string]State
-	// Labels of a Namespace.
+	// Labels of a Namespace, and all of it as decoded JSON without managedFields.
+	// Neither is to be written to.
 	Labels map[string]string
+	Whole  map[string]any
 	// Names of the Secrets that the Secrets Store CSI driver makes for a pod
 	// that mounts this SecretProviderClass; or see TokenSecretsOf. Sorted.
 	Names []string

@@ -53,7 +53,7 @@ type got struct {
 	uid     types.UID
 	version string
 	keys    map[string]struct{}
-	labels  map[string]string
+	whole   *wholeObject // a Namespace
 	names   []string
 }
 
@@ -85,7 +85,11 @@ func (c *clients) get(ctx context.Context, o facts.Object, whole bool) (got, err
 	case reference.ServiceAccount:
 		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("serviceaccounts"), o)
 	case facts.Namespace:
-		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("namespaces"), o)
+		u, err := c.dynamic.Resource(corev1.SchemeGroupVersion.WithResource("namespaces")).Get(ctx, o.Name, metav1.GetOptions{})
+		if err != nil {
+			return got{}, err
+		}
+		return got{whole: wholeOf(u)}, nil
 	case reference.ClusterTrustBundle:
 		return c.trustBundle(ctx, o)
 	case reference.SecretProviderClass:
@@ -104,11 +108,8 @@ func keysOf[V any](data map[string]V) map[string]struct{} {
 
 // meta reads the metadata alone: data stays in the API server.
 func (c *clients) meta(ctx context.Context, resource schema.GroupVersionResource, o facts.Object) (got, error) {
-	m, err := c.metadata.Resource(resource).Namespace(o.Namespace).Get(ctx, o.Name, metav1.GetOptions{})
-	if err != nil {
-		return got{}, err
-	}
-	return got{labels: m.Labels}, nil
+	_, err := c.metadata.Resource(resource).Namespace(o.Namespace).Get(ctx, o.Name, metav1.GetOptions{})
+	return got{}, err
 }
 
 // trustBundleVersions are tried in turn: which one is served depends on the

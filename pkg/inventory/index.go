@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 )
@@ -18,8 +19,8 @@ import (
 type index struct {
 	mu         sync.RWMutex
 	namespaces map[string]map[string]entry
-	labels     map[string]map[string]string // by name; only where keepLabels is set
-	keepLabels bool
+	whole      map[string]*wholeObject // by name; only where keepWhole is set
+	keepWhole  bool
 	count      int
 	seed       maphash.Seed // for identities that are not of the usual form
 	onCount    func(objects int)
@@ -35,7 +36,7 @@ type entry struct {
 
 func newIndex(onCount func(int)) *index {
 	return &index{
-		namespaces: map[string]map[string]entry{}, labels: map[string]map[string]string{},
+		namespaces: map[string]map[string]entry{}, whole: map[string]*wholeObject{},
 		seed: maphash.MakeSeed(), onCount: onCount, onChange: func(string, string) {},
 	}
 }
@@ -48,12 +49,11 @@ func (x *index) get(namespace, name string) (entry, bool) {
 	return e, ok
 }
 
-// labelsOf returns the labels of a cluster-scoped object. They are not to be written to.
-func (x *index) labelsOf(name string) (map[string]string, bool) {
+// wholeOf returns a cluster-scoped object. It is not to be written to.
+func (x *index) wholeOf(name string) *wholeObject {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	labels, ok := x.labels[name]
-	return labels, ok
+	return x.whole[name]
 }
 
 // namesWith returns the names in a namespace that a function selects.
@@ -79,8 +79,8 @@ func (x *index) put(o metav1.Object) {
 	before := len(names)
 	names[o.GetName()] = x.entryOf(o)
 	x.count += len(names) - before
-	if x.keepLabels {
-		x.labels[o.GetName()] = o.GetLabels()
+	if s, ok := o.(*slim); ok && x.keepWhole {
+		x.whole[o.GetName()] = s.whole
 	}
 }
 
@@ -93,7 +93,7 @@ func (x *index) remove(namespace, name string) {
 	if len(names) == 0 {
 		delete(x.namespaces, namespace)
 	}
-	delete(x.labels, name)
+	delete(x.whole, name)
 }
 
 func (x *index) entryOf(o metav1.Object) entry {
@@ -177,7 +177,7 @@ func (f *feed) Delete(obj any) error {
 // the old content until the new is complete.
 func (f *feed) Replace(list []any, _ string) error {
 	x := f.index
-	fresh := &index{namespaces: map[string]map[string]entry{}, labels: map[string]map[string]string{}, keepLabels: x.keepLabels, seed: x.seed}
+	fresh := &index{namespaces: map[string]map[string]entry{}, whole: map[string]*wholeObject{}, keepWhole: x.keepWhole, seed: x.seed}
 	for _, item := range list {
 		o, err := meta.Accessor(item)
 		if err != nil {
@@ -187,7 +187,7 @@ func (f *feed) Replace(list []any, _ string) error {
 	}
 	x.mu.Lock()
 	if f.namespace == "" {
-		x.namespaces, x.labels, x.count = fresh.namespaces, fresh.labels, fresh.count
+		x.namespaces, x.whole, x.count = fresh.namespaces, fresh.whole, fresh.count
 	} else {
 		x.count += fresh.count - len(x.namespaces[f.namespace])
 		delete(x.namespaces, f.namespace)
@@ -217,8 +217,8 @@ func (f *feed) Transformer() cache.TransformFunc {
 			namespace: o.GetNamespace(), name: o.GetName(), version: o.GetResourceVersion(),
 			uid: o.GetUID(), deletion: o.GetDeletionTimestamp(),
 		}
-		if f.index.keepLabels {
-			s.labels = o.GetLabels()
+		if u, ok := obj.(*unstructured.Unstructured); ok && f.index.keepWhole {
+			s.whole = wholeOf(u)
 		}
 		return s, nil
 	}
@@ -231,7 +231,18 @@ type slim struct {
 	namespace, name, version string
 	uid                      types.UID
 	deletion                 *metav1.Time
-	labels                   map[string]string
+	whole                    *wholeObject // where the index keeps it
+}
+
+// wholeObject is a Namespace with all that CEL sees of it.
+type wholeObject struct {
+	labels map[string]string
+	fields map[string]any
+}
+
+func wholeOf(u *unstructured.Unstructured) *wholeObject {
+	u.SetManagedFields(nil)
+	return &wholeObject{labels: u.GetLabels(), fields: u.Object}
 }
 
 func (s *slim) GetNamespace() string               { return s.namespace }
@@ -239,4 +250,3 @@ func (s *slim) GetName() string                    { return s.name }
 func (s *slim) GetResourceVersion() string         { return s.version }
 func (s *slim) GetUID() types.UID                  { return s.uid }
 func (s *slim) GetDeletionTimestamp() *metav1.Time { return s.deletion }
-func (s *slim) GetLabels() map[string]string       { return s.labels }

@@ -75,7 +75,7 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 		v.staleAfter = defaultStaleAfter
 	}
 	for kind, resource := range watchedKinds() {
-		w := newWatched(kind, resource, o.Namespaces, client, m, log.WithName("watch"))
+		w := newWatched(kind, resource, o.Namespaces, listers{metadata: client, dynamic: reader.clients.dynamic}, m, log.WithName("watch"))
 		w.index.onChange = func(namespace, name string) {
 			v.keys.forget(facts.Object{Kind: kind, Namespace: namespace, Name: name})
 		}
@@ -166,8 +166,12 @@ func (v *Inventory) indexed(q *facts.Query, now time.Time) (facts.Fact, bool) {
 	}
 	f := facts.Fact{State: facts.Present}
 	if q.Kind == namespaceKind {
-		f.Labels, ok = w.index.labelsOf(q.Name)
-		return f, ok
+		whole := w.index.wholeOf(q.Name)
+		if whole == nil {
+			return facts.Fact{}, false
+		}
+		f.Labels, f.Whole = whole.labels, whole.fields
+		return f, true
 	}
 	if len(q.Keys) == 0 {
 		return f, true

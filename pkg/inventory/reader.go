@@ -152,7 +152,11 @@ func (r *reader) get(ctx context.Context, key flightKey, f *flight) found {
 	if key.whole {
 		r.onWhole(key.Object, &got)
 	}
-	return found{Fact: facts.Fact{State: facts.Present, Names: got.names, Labels: got.labels}, keys: got.keys}
+	fact := facts.Fact{State: facts.Present, Names: got.names}
+	if got.whole != nil {
+		fact.Labels, fact.Whole = got.whole.labels, got.whole.fields
+	}
+	return found{Fact: fact, keys: got.keys}
 }
 
 // result is the label of the metric.

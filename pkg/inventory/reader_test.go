@@ -114,15 +114,18 @@ func TestAReadOutlivesTheRequestThatStartedIt(t *testing.T) {
 	first := make(chan facts.Fact, 1)
 	go func() { first <- r.read(impatient, arrived, &query) }()
 	waitFor(t, func() bool { return reads.Load() == 1 })
-	second := make(chan facts.Fact, 1)
-	go func() { second <- r.read(t.Context(), arrived, &query) }()
+	shared, own := r.join(t.Context(), arrived, flightKey{Object: query.Object})
+	if own {
+		t.Fatal("the second request does not share the read")
+	}
 	giveUp()
 	if f := <-first; f.State != facts.Unknown || f.Why != facts.Timeout {
 		t.Errorf("the request that gave up: %+v", f)
 	}
 	close(letGo)
-	if f := <-second; f.State != facts.Present || reads.Load() != 1 {
-		t.Errorf("the other one: %+v after %d reads", f, reads.Load())
+	<-shared.done
+	if f := shared.found; f.State != facts.Present || reads.Load() != 1 {
+		t.Errorf("the other one: %+v after %d reads", f.Fact, reads.Load())
 	}
 }
 

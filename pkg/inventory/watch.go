@@ -8,9 +8,11 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
@@ -40,12 +42,12 @@ func watchedKinds() map[reference.Kind]schema.GroupVersionResource {
 	}
 }
 
-func newWatched(kind reference.Kind, resource schema.GroupVersionResource, namespaces []string, client metadata.Interface, m *metrics.Metrics, log logr.Logger) *watched {
+func newWatched(kind reference.Kind, resource schema.GroupVersionResource, namespaces []string, from listers, m *metrics.Metrics, log logr.Logger) *watched {
 	objects := m.InventoryObjects.WithLabelValues(string(kind))
 	w := &watched{kind: kind, index: newIndex(func(n int) { objects.Set(float64(n)) })}
 	synced := m.InventorySynced.WithLabelValues(string(kind))
 	if kind == namespaceKind {
-		w.index.keepLabels = true
+		w.index.keepWhole = true
 	}
 	if len(namespaces) == 0 || kind == namespaceKind {
 		namespaces = []string{metav1.NamespaceAll}
@@ -61,10 +63,9 @@ func newWatched(kind reference.Kind, resource schema.GroupVersionResource, names
 		contact := &atomic.Int64{}
 		w.contacts = append(w.contacts, contact)
 		klogger := log.WithValues("kind", string(kind))
-		w.reflectors = append(w.reflectors, cache.NewReflectorWithOptions(
-			cache.ToListWatcherWithWatchListSemantics(listWatch(client.Resource(resource).Namespace(ns), contact), client),
-			&metav1.PartialObjectMetadata{}, into,
-			cache.ReflectorOptions{Name: string(kind), TypeDescription: string(kind) + " metadata", Logger: &klogger},
+		source, expected := from.of(kind, resource, ns, contact)
+		w.reflectors = append(w.reflectors, cache.NewReflectorWithOptions(source, expected, into,
+			cache.ReflectorOptions{Name: string(kind), TypeDescription: string(kind), Logger: &klogger},
 		))
 	}
 	return w
@@ -81,15 +82,36 @@ func (w *watched) age(now time.Time) time.Duration {
 	return now.Sub(time.Unix(0, oldest))
 }
 
-// listWatch lists and watches metadata, and notes whenever something arrives.
-func listWatch(client metadata.ResourceInterface, contact *atomic.Int64) *cache.ListWatch {
+// listers list and watch, by kind.
+type listers struct {
+	metadata metadata.Interface
+	dynamic  dynamic.Interface
+}
+
+// of returns where the objects of a kind come from: Namespaces whole, of all
+// others the metadata alone.
+func (l listers) of(kind reference.Kind, resource schema.GroupVersionResource, namespace string, contact *atomic.Int64) (cache.ListerWatcher, runtime.Object) {
+	if kind == namespaceKind {
+		source := listWatch(l.dynamic.Resource(resource), contact)
+		return cache.ToListWatcherWithWatchListSemantics(source, l.dynamic), &unstructured.Unstructured{}
+	}
+	source := listWatch(l.metadata.Resource(resource).Namespace(namespace), contact)
+	return cache.ToListWatcherWithWatchListSemantics(source, l.metadata), &metav1.PartialObjectMetadata{}
+}
+
+// listWatch lists and watches, and notes whenever something arrives.
+func listWatch[L runtime.Object](client interface {
+	List(ctx context.Context, options metav1.ListOptions) (L, error)
+	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
+}, contact *atomic.Int64) *cache.ListWatch {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			list, err := client.List(ctx, options)
-			if err == nil {
-				contact.Store(time.Now().UnixNano())
+			if err != nil {
+				return nil, err
 			}
-			return list, err
+			contact.Store(time.Now().UnixNano())
+			return list, nil
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			options.AllowWatchBookmarks = true

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/google/cel-go/cel"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -14,6 +16,9 @@ import (
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/strictyaml"
 )
+
+// maxReason bounds the reason of an exemption, which goes into audit annotations.
+const maxReason = 256
 
 // defaultGracePeriod is how old a token Secret may be without a token.
 const defaultGracePeriod = 30 * time.Second
@@ -31,6 +36,8 @@ type Policy struct {
 	match          match
 	rules          map[string]rule
 	exemptions     []exemption
+	selects        string            // all parts of the match, in canonical form
+	changes        map[string]string // what it sets, and to what
 }
 
 type rule struct {
@@ -42,11 +49,14 @@ type match struct {
 	namespaces labels.Selector // nil selects all
 	pods       labels.Selector // nil selects all
 	accounts   []string
-	// unsettled is set where conditions are given that can't be evaluated.
-	unsettled bool
+	conditions []condition
+	// broken is set where a part can't be used: whether the policy matches what
+	// the other parts select is unknown.
+	broken bool
 }
 
 type exemption struct {
+	at                                                   string
 	checks, namespaces, accounts, objects, users, groups []string
 
 	pods   labels.Selector // nil selects all
@@ -54,44 +64,70 @@ type exemption struct {
 	reason string
 }
 
-// Compile makes a TokenPolicy ready for use with the given table of checks. The
-// errors name fields of the TokenPolicy and say what is allowed there.
-func Compile(p *v1alpha1.TokenPolicy, checks []Check) (*Policy, field.ErrorList) {
-	c := compiler{checks: checks, out: &Policy{Name: p.Name, rules: map[string]rule{}}}
+// Compiler makes TokenPolicies ready for use with a table of checks. It may be
+// used by several goroutines at once.
+type Compiler struct {
+	checks      []Check
+	environment func() (*cel.Env, error) // made when the first condition needs it
+}
+
+// NewCompiler returns a compiler for a table of checks.
+func NewCompiler(checks []Check) *Compiler {
+	return &Compiler{checks: checks, environment: sync.OnceValues(newEnvironment)}
+}
+
+// Checks returns the table of checks.
+func (c *Compiler) Checks() []Check { return c.checks }
+
+// Compile makes a TokenPolicy ready for use. The errors name fields of the
+// TokenPolicy and say what is allowed there; whoever takes policies from people
+// refuses one that has any. The Policy is there all the same, for one that got
+// past: without the checks and exemptions that can't be used, and where a part
+// of its match (or the mode, or onUnknown) can't, it is unknown whether it
+// matches what the rest of its match selects, and onUnknown decides.
+func (c *Compiler) Compile(p *v1alpha1.TokenPolicy) (*Policy, field.ErrorList) {
+	run := compilation{Compiler: c, out: &Policy{Name: p.Name, rules: map[string]rule{}}}
 	spec := field.NewPath("spec")
-	if p.Name == "" {
-		c.fail(field.Required(field.NewPath("metadata", "name"), "a TokenPolicy needs a name"))
-	} else if problems := validation.IsDNS1123Subdomain(p.Name); len(problems) > 0 {
-		c.fail(field.Invalid(field.NewPath("metadata", "name"), p.Name, problems[0]))
-	}
-	c.out.dryRun = c.oneOf(spec.Child("mode"), string(p.Spec.Mode), "Enforce", "DryRun") == "DryRun"
-	c.out.denyUnknown = c.oneOf(spec.Child("onUnknown"), string(p.Spec.OnUnknown), "Allow", "Deny") == "Deny"
-	c.out.templateAction = v1alpha1.Action(c.oneOf(spec.Child("templateAction"), string(p.Spec.TemplateAction), "Warn", "Off", "Deny"))
-	c.match(spec.Child("match"), &p.Spec.Match)
-	c.conditions(spec.Child("matchConditions"), p.Spec.MatchConditions)
+	run.name(p.Name)
+	run.match(spec, &p.Spec)
+	run.out.dryRun = run.oneOf(spec.Child("mode"), string(p.Spec.Mode), "Enforce", "DryRun") == "DryRun"
+	run.out.denyUnknown = run.oneOf(spec.Child("onUnknown"), string(p.Spec.OnUnknown), "Allow", "Deny") == "Deny"
+	run.out.match.broken = len(run.errs) > 0
+	run.out.selects = selectsText(&run.out.match, p.Spec.MatchConditions)
+	run.out.templateAction = v1alpha1.Action(run.oneOf(spec.Child("templateAction"), string(p.Spec.TemplateAction), "Warn", "Off", "Deny"))
 	for i := range p.Spec.Checks {
-		c.rule(spec.Child("checks").Index(i), &p.Spec.Checks[i])
+		run.rule(spec.Child("checks").Index(i), &p.Spec.Checks[i])
 	}
-	c.mutate(spec.Child("mutate"), p.Spec.Mutate)
+	run.mutate(spec.Child("mutate"), p.Spec.Mutate)
 	for i := range p.Spec.Exemptions {
-		c.exemption(spec.Child("exemptions").Index(i), &p.Spec.Exemptions[i])
+		run.exemption(spec.Child("exemptions").Index(i), &p.Spec.Exemptions[i])
 	}
-	if len(c.errs) > 0 {
-		return nil, c.errs
+	if len(run.errs) == 0 {
+		run.useless(spec, p)
 	}
-	return c.out, nil
+	return run.out, run.errs
 }
 
-type compiler struct {
-	checks []Check
-	out    *Policy
-	errs   field.ErrorList
+// compilation is one policy on its way.
+type compilation struct {
+	*Compiler
+	out  *Policy
+	errs field.ErrorList
 }
 
-func (c *compiler) fail(err *field.Error) { c.errs = append(c.errs, err) }
+func (c *compilation) fail(err *field.Error) { c.errs = append(c.errs, err) }
+
+func (c *compilation) name(name string) {
+	at := field.NewPath("metadata", "name")
+	if name == "" {
+		c.fail(field.Required(at, "a TokenPolicy needs a name"))
+	} else if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+		c.fail(field.Invalid(at, name, problems[0]))
+	}
+}
 
 // oneOf returns the value, or the first of those allowed where it is empty.
-func (c *compiler) oneOf(at *field.Path, value string, allowed ...string) string {
+func (c *compilation) oneOf(at *field.Path, value string, allowed ...string) string {
 	if value == "" {
 		return allowed[0]
 	}
@@ -101,53 +137,71 @@ func (c *compiler) oneOf(at *field.Path, value string, allowed ...string) string
 	return value
 }
 
-func (c *compiler) selector(at *field.Path, s *metav1.LabelSelector) labels.Selector {
+func (c *compilation) selector(at *field.Path, s *metav1.LabelSelector) labels.Selector {
 	if s == nil || (len(s.MatchLabels) == 0 && len(s.MatchExpressions) == 0) {
 		return nil
 	}
 	out, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
-		c.fail(field.Invalid(at, metav1.FormatLabelSelector(s), err.Error()))
+		c.fail(field.Invalid(at, field.OmitValueType{}, err.Error()))
+		return nil // it selects all; the policy is broken anyhow
 	}
 	return out
 }
 
-func (c *compiler) match(at *field.Path, m *v1alpha1.Match) {
+func (c *compilation) match(spec *field.Path, s *v1alpha1.TokenPolicySpec) {
+	at := spec.Child("match")
 	c.out.match = match{
-		namespaces: c.selector(at.Child("namespaceSelector"), m.NamespaceSelector),
-		pods:       c.selector(at.Child("podSelector"), m.PodSelector),
-		accounts:   c.names(at.Child("serviceAccountNames"), m.ServiceAccountNames),
+		namespaces: c.selector(at.Child("namespaceSelector"), s.Match.NamespaceSelector),
+		pods:       c.selector(at.Child("podSelector"), s.Match.PodSelector),
+		accounts:   c.names(at.Child("serviceAccountNames"), s.Match.ServiceAccountNames, validation.IsDNS1123Subdomain),
 	}
+	c.conditions(spec.Child("matchConditions"), s.MatchConditions)
 }
 
-// names refuses empty strings: they match nothing and are always a mistake.
-func (c *compiler) names(at *field.Path, names []string) []string {
+// names refuses what is no name, with a validator of apimachinery where names
+// have a form. Empty ones match nothing and are always a mistake.
+func (c *compilation) names(at *field.Path, names []string, valid func(string) []string) []string {
 	for i, n := range names {
 		if n == "" {
 			c.fail(field.Required(at.Index(i), "must not be empty"))
+		} else if problems := valid(n); len(problems) > 0 {
+			c.fail(field.Invalid(at.Index(i), n, problems[0]))
 		}
 	}
 	return names
 }
 
-func (c *compiler) conditions(at *field.Path, conditions []v1alpha1.MatchCondition) {
+func anyName(string) []string { return nil }
+
+func (c *compilation) conditions(at *field.Path, conditions []v1alpha1.MatchCondition) {
 	names := map[string]bool{}
 	for i, m := range conditions {
+		at := at.Index(i)
 		if names[m.Name] {
-			c.fail(field.Duplicate(at.Index(i).Child("name"), m.Name))
+			c.fail(field.Duplicate(at.Child("name"), m.Name))
 		}
 		names[m.Name] = true
 		if m.Name == "" {
-			c.fail(field.Required(at.Index(i).Child("name"), "a condition needs a name"))
+			c.fail(field.Required(at.Child("name"), "a condition needs a name"))
+		} else if problems := validation.IsQualifiedName(m.Name); len(problems) > 0 {
+			c.fail(field.Invalid(at.Child("name"), m.Name, problems[0]))
 		}
 		if m.Expression == "" {
-			c.fail(field.Required(at.Index(i).Child("expression"), "a condition needs a CEL expression"))
+			c.fail(field.Required(at.Child("expression"), "a condition needs a CEL expression"))
+			continue
 		}
-	}
-	if len(conditions) > 0 {
-		c.out.match.unsettled = true
-		c.out.Warnings = append(c.out.Warnings, at.String()+
-			": this version does not evaluate CEL; whether the policy matches is unknown, and onUnknown decides")
+		env, err := c.environment()
+		if err != nil {
+			c.fail(field.InternalError(at.Child("expression"), err))
+			continue
+		}
+		compiled, err := compileCondition(env, m.Name, m.Expression)
+		if err != nil {
+			c.fail(field.Invalid(at.Child("expression"), field.OmitValueType{}, err.Error()))
+			continue
+		}
+		c.out.match.conditions = append(c.out.match.conditions, compiled)
 	}
 }
 
@@ -160,11 +214,11 @@ func laterChecks() []string {
 	}
 }
 
-func (c *compiler) later(at *field.Path, name string) {
+func (c *compilation) later(at *field.Path, name string) {
 	c.out.Warnings = append(c.out.Warnings, at.String()+": this version does not have the check "+name+" yet; it has no effect")
 }
 
-func (c *compiler) checkNamed(at *field.Path, name string) *Check {
+func (c *compilation) checkNamed(at *field.Path, name string) *Check {
 	ids := make([]string, len(c.checks))
 	for i := range c.checks {
 		if c.checks[i].ID == name {
@@ -173,20 +227,23 @@ func (c *compiler) checkNamed(at *field.Path, name string) *Check {
 		ids[i] = c.checks[i].ID
 	}
 	ids = append(ids, laterChecks()...)
-	detail := "unknown check; known are " + strings.Join(ids, ", ")
+	detail := unknownCheck + "; known are " + strings.Join(ids, ", ")
 	if word := strictyaml.Nearest(name, ids); word != "" {
-		detail = fmt.Sprintf("unknown check; did you mean %q?", word)
+		detail = fmt.Sprintf(unknownCheck+"; did you mean %q?", word)
 	}
 	c.fail(field.Invalid(at, name, detail))
 	return nil
 }
 
-func (c *compiler) rule(at *field.Path, r *v1alpha1.CheckRule) {
-	if slices.Contains(laterChecks(), r.Name) {
+func (c *compilation) rule(at *field.Path, r *v1alpha1.CheckRule) {
+	before := len(c.errs)
+	later := slices.Contains(laterChecks(), r.Name)
+	check := &Check{ID: r.Name, Parameters: []string{"gracePeriod"}}
+	if later {
 		c.later(at.Child("name"), r.Name)
-		return
+	} else {
+		check = c.checkNamed(at.Child("name"), r.Name)
 	}
-	check := c.checkNamed(at.Child("name"), r.Name)
 	action := c.oneOf(at.Child("action"), string(r.Action), "Off", "Audit", "Warn", "Deny")
 	if check == nil {
 		return
@@ -198,19 +255,23 @@ func (c *compiler) rule(at *field.Path, r *v1alpha1.CheckRule) {
 	if r.Action == "" {
 		action = string(check.Default)
 	}
-	c.out.rules[r.Name] = rule{
-		action:     v1alpha1.Action(action),
-		parameters: c.parameters(at.Child("parameters"), check, r.Parameters),
+	parameters := c.parameters(at.Child("parameters"), check, r.Parameters)
+	if len(c.errs) == before && !later {
+		c.out.rules[r.Name] = rule{action: v1alpha1.Action(action), parameters: parameters}
 	}
 }
 
-func (c *compiler) parameters(at *field.Path, check *Check, p *v1alpha1.Parameters) Parameters {
+func (c *compilation) parameters(at *field.Path, check *Check, p *v1alpha1.Parameters) Parameters {
 	out := Parameters{}
 	reads := func(name string) bool { return slices.Contains(check.Parameters, name) }
 	if reads("gracePeriod") {
 		out.GracePeriod = defaultGracePeriod
 	}
-	if p == nil || p.GracePeriod == nil {
+	if p == nil {
+		return out
+	}
+	if p.GracePeriod == nil {
+		c.fail(field.Required(at, "leave parameters out, or give gracePeriod"))
 		return out
 	}
 	switch d := p.GracePeriod.Duration; {
@@ -224,11 +285,18 @@ func (c *compiler) parameters(at *field.Path, check *Check, p *v1alpha1.Paramete
 	return out
 }
 
-func (c *compiler) mutate(at *field.Path, m *v1alpha1.Mutate) {
+func (c *compilation) mutate(at *field.Path, m *v1alpha1.Mutate) {
 	if m == nil {
 		return
 	}
+	if m.ServiceAccount == nil && m.AutomountServiceAccountToken == nil && m.LongLivedTokenVolumes == nil {
+		c.fail(field.Required(at, "must have serviceAccount, automountServiceAccountToken or longLivedTokenVolumes"))
+	}
+	if a := m.AutomountServiceAccountToken; a != nil {
+		c.change("automountServiceAccountToken", *a)
+	}
 	if sa := m.ServiceAccount; sa != nil {
+		c.change("serviceAccount", *sa)
 		if sa.Name == "" {
 			c.fail(field.Required(at.Child("serviceAccount", "name"), "which account to set"))
 		} else if problems := validation.IsDNS1123Subdomain(sa.Name); len(problems) > 0 {
@@ -237,6 +305,7 @@ func (c *compiler) mutate(at *field.Path, m *v1alpha1.Mutate) {
 		c.oneOf(at.Child("serviceAccount", "when"), string(sa.When), "Unset", "Always")
 	}
 	if v := m.LongLivedTokenVolumes; v != nil {
+		c.change("longLivedTokenVolumes", v.Project)
 		if v.Project == "" {
 			c.fail(field.Required(at.Child("longLivedTokenVolumes", "project"), "Existing or ExistingOrMissing"))
 		}
@@ -249,7 +318,16 @@ func (c *compiler) mutate(at *field.Path, m *v1alpha1.Mutate) {
 	c.out.Warnings = append(c.out.Warnings, at.String()+": this version does not change pods; the field has no effect")
 }
 
-func (c *compiler) exemption(at *field.Path, e *v1alpha1.Exemption) {
+// change notes what a policy sets, for Overlaps.
+func (c *compilation) change(what string, to any) {
+	if c.out.changes == nil {
+		c.out.changes = map[string]string{}
+	}
+	c.out.changes[what] = fmt.Sprint(to)
+}
+
+func (c *compilation) exemption(at *field.Path, e *v1alpha1.Exemption) {
+	before := len(c.errs)
 	for i, name := range e.Checks {
 		if slices.Contains(laterChecks(), name) {
 			c.later(at.Child("checks").Index(i), name)
@@ -258,21 +336,40 @@ func (c *compiler) exemption(at *field.Path, e *v1alpha1.Exemption) {
 		c.checkNamed(at.Child("checks").Index(i), name)
 	}
 	out := exemption{
+		at:         at.String(),
 		checks:     e.Checks,
-		namespaces: c.names(at.Child("namespaces"), e.Namespaces),
-		accounts:   c.names(at.Child("serviceAccountNames"), e.ServiceAccountNames),
-		objects:    c.names(at.Child("objectNames"), e.ObjectNames),
-		users:      c.names(at.Child("users"), e.Users),
-		groups:     c.names(at.Child("groups"), e.Groups),
+		namespaces: c.names(at.Child("namespaces"), e.Namespaces, validation.IsDNS1123Label),
+		accounts:   c.names(at.Child("serviceAccountNames"), e.ServiceAccountNames, validation.IsDNS1123Subdomain),
+		objects:    c.names(at.Child("objectNames"), e.ObjectNames, anyName),
+		users:      c.names(at.Child("users"), e.Users, anyName),
+		groups:     c.names(at.Child("groups"), e.Groups, anyName),
 		pods:       c.selector(at.Child("podSelector"), e.PodSelector),
 		reason:     e.Reason,
 	}
 	if e.Until != nil {
 		out.until = e.Until.Time
 	}
-	if len(out.checks)+len(out.namespaces)+len(out.accounts)+len(out.objects)+len(out.users)+len(out.groups) == 0 && out.pods == nil {
+	if len(e.Reason) > maxReason {
+		c.fail(field.TooLong(at.Child("reason"), "", maxReason))
+	}
+	if len(out.checks)+len(out.namespaces)+len(out.accounts)+len(out.objects)+len(out.users)+len(out.groups) == 0 && out.pods == nil && len(c.errs) == before {
+		// Left out: to exempt nothing errs on the safe side.
 		c.fail(field.Required(at, "an exemption must select something: checks, namespaces, podSelector, "+
 			"serviceAccountNames, objectNames, users or groups; to try a policy out use mode: DryRun"))
+		return
 	}
-	c.out.exemptions = append(c.out.exemptions, out)
+	// One that names an unknown check, after a downgrade say, holds for the others.
+	if len(c.errs) == before || onlyUnknownChecks(c.errs[before:]) {
+		c.out.exemptions = append(c.out.exemptions, out)
+	}
+}
+
+// IsUnknownCheck reports whether an error of Compile is about the name of a
+// check that this version does not have.
+func IsUnknownCheck(err *field.Error) bool { return strings.HasPrefix(err.Detail, unknownCheck) }
+
+const unknownCheck = "unknown check"
+
+func onlyUnknownChecks(errs field.ErrorList) bool {
+	return !slices.ContainsFunc(errs, func(err *field.Error) bool { return !IsUnknownCheck(err) })
 }

@@ -11,8 +11,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"apiVersion":"tokenward.dev/v1alpha1","kind":"TokenPolicy","metadata":{"name":"p"},"spec":{"checks":[{"name":"secret-exist"}]}}`))
 	f.Add([]byte("a: &a [x]\nb: *a\n"))
 	checks := Checks()
+	compiler := NewCompiler(checks)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		policies, err := Parse("f.yaml", data, checks)
+		policies, err := compiler.Parse("f.yaml", data)
 		if err != nil {
 			if strings.TrimSpace(err.Error()) == "" || !strings.Contains(err.Error(), "f.yaml:") {
 				t.Errorf("an error that does not name the file: %q", err)

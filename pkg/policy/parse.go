@@ -13,7 +13,7 @@ import (
 // Parse decodes and compiles the TokenPolicies of a file: one or more YAML (or
 // JSON) documents. It is strict: what it does not understand is an error that
 // names the document, the line and the field. All errors come joined.
-func Parse(source string, data []byte, checks []Check) ([]*Policy, error) {
+func (c *Compiler) Parse(source string, data []byte) ([]*Policy, error) {
 	docs, err := strictyaml.Split(source, data)
 	if err != nil {
 		return nil, err
@@ -22,7 +22,7 @@ func Parse(source string, data []byte, checks []Check) ([]*Policy, error) {
 	var errs []error
 	seen := map[string]int{}
 	for i := range docs {
-		p, err := ParseDocument(&docs[i], checks)
+		p, err := c.ParseDocument(&docs[i])
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -40,7 +40,7 @@ func Parse(source string, data []byte, checks []Check) ([]*Policy, error) {
 }
 
 // ParseDocument decodes and compiles one TokenPolicy.
-func ParseDocument(d *strictyaml.Document, checks []Check) (*Policy, error) {
+func (c *Compiler) ParseDocument(d *strictyaml.Document) (*Policy, error) {
 	var typeMeta metav1.TypeMeta
 	var p v1alpha1.TokenPolicy
 	if err := typed(d, &typeMeta); err != nil {
@@ -55,7 +55,7 @@ func ParseDocument(d *strictyaml.Document, checks []Check) (*Policy, error) {
 	if err := d.Decode(&p); err != nil {
 		return nil, err
 	}
-	compiled, errs := Compile(&p, checks)
+	compiled, errs := c.Compile(&p)
 	if len(errs) > 0 {
 		return nil, d.FieldErrors(errs)
 	}

@@ -33,11 +33,11 @@ spec:
 `
 
 func TestParseTakesEveryField(t *testing.T) {
-	policies, err := Parse("p.yaml", []byte(full), Checks())
+	policies, err := NewCompiler(Checks()).Parse("p.yaml", []byte(full))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(policies) != 1 || policies[0].Name != "payments" || len(policies[0].Warnings) != 2 {
+	if len(policies) != 1 || policies[0].Name != "payments" || len(policies[0].Warnings) != 1 {
 		t.Errorf("got %+v", policies)
 	}
 }
@@ -79,7 +79,7 @@ func TestParseErrorsNameTheFieldAndTheCure(t *testing.T) {
 			if text == full {
 				t.Fatalf("%q is not in the policy", tt.old)
 			}
-			_, err := Parse("p.yaml", []byte(text), Checks())
+			_, err := NewCompiler(Checks()).Parse("p.yaml", []byte(text))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got  %v\nwant %s", err, tt.want)
 			}
@@ -88,8 +88,8 @@ func TestParseErrorsNameTheFieldAndTheCure(t *testing.T) {
 }
 
 func TestParseTellsAllErrorsOfAllDocuments(t *testing.T) {
-	_, err := Parse("p.yaml", []byte(strings.Replace(full, "mode:", "mood:", 1)+"---\n# nothing\n---\n"+
-		strings.Replace(full, "secret-key-exists", "nonsense", 1)+"---\n"+full+"---\n"+full), Checks())
+	_, err := NewCompiler(Checks()).Parse("p.yaml", []byte(strings.Replace(full, "mode:", "mood:", 1)+"---\n# nothing\n---\n"+
+		strings.Replace(full, "secret-key-exists", "nonsense", 1)+"---\n"+full+"---\n"+full))
 	if err == nil {
 		t.Fatal("want errors")
 	}

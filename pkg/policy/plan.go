@@ -2,10 +2,12 @@ package policy
 
 import (
 	"slices"
+	"sync"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
@@ -24,6 +26,9 @@ type Review struct {
 	Pod *workload.Pod
 	// Old is the same for the object before an UPDATE.
 	Old *workload.Pod
+	// Values returns what conditions see, or nil if that can't be told. It is
+	// called at most once, and only where a policy with conditions may match.
+	Values func() *Values
 	// AtMost is the strongest action that may come of it; Deny if empty.
 	AtMost v1alpha1.Action
 }
@@ -100,6 +105,11 @@ func (s *Snapshot) passes(r *Review) string {
 	case r.Operation == admissionv1.Update && r.Pod.DeletionTimestamp != nil:
 		// Else finalizers could not be removed.
 		return "the object is being deleted"
+	case r.Pod.Controlled:
+		return "the template of the object's controller was judged"
+	case r.Operation == admissionv1.Update && r.Pod.Template && r.Old != nil && sameTemplate(r.Pod, r.Old):
+		// Scaling, pausing and status are never held up.
+		return "the template did not change"
 	}
 	return ""
 }
@@ -107,6 +117,11 @@ func (s *Snapshot) passes(r *Review) string {
 func isMirror(pod *corev1.Pod) bool {
 	_, ok := pod.Annotations[corev1.MirrorPodAnnotationKey]
 	return ok
+}
+
+func sameTemplate(a, b *workload.Pod) bool {
+	return equality.Semantic.DeepEqual(a.Labels, b.Labels) && equality.Semantic.DeepEqual(a.Annotations, b.Annotations) &&
+		equality.Semantic.DeepEqual(a.Spec, b.Spec)
 }
 
 // markUnchanged marks the references that the old object had, too: an UPDATE is
@@ -153,7 +168,7 @@ func (p *Plan) namespace() facts.Object {
 }
 
 func (p *Plan) asksNamespace() bool {
-	return slices.ContainsFunc(p.matched, func(m matched) bool { return m.policy.match.namespaces != nil })
+	return slices.ContainsFunc(p.matched, func(m matched) bool { return m.policy.match.asksNamespace() })
 }
 
 // settle decides which policies match and which checks they want.
@@ -163,12 +178,16 @@ func (p *Plan) settle(set *facts.Set) {
 	}
 	p.settled = true
 	namespace := set.Get(p.namespace())
-	p.matched = slices.DeleteFunc(p.matched, func(m matched) bool {
-		return m.policy.match.matches(&namespace) == facts.Absent
+	values := sync.OnceValue(func() *Values {
+		if p.review.Values == nil {
+			return nil
+		}
+		return p.review.Values()
 	})
 	for i := range p.matched {
-		p.matched[i].state = p.matched[i].policy.match.matches(&namespace)
+		p.matched[i].state = p.matched[i].policy.match.matches(&namespace, values)
 	}
+	p.matched = slices.DeleteFunc(p.matched, func(m matched) bool { return m.state == facts.Absent })
 	for i := range p.snapshot.checks {
 		p.trials = append(p.trials, p.trialsOf(&p.snapshot.checks[i])...)
 	}

@@ -41,11 +41,7 @@ func (s *Snapshot) Policies() int { return len(s.policies) }
 func (s *Snapshot) ExpiredExemptions(now time.Time) int {
 	n := 0
 	for _, p := range s.policies {
-		for i := range p.exemptions {
-			if p.exemptions[i].expired(now) {
-				n++
-			}
-		}
+		n += len(p.Expired(now))
 	}
 	return n
 }
@@ -56,23 +52,36 @@ func (m *match) matchesPod(in *Input) bool {
 		(len(m.accounts) == 0 || slices.Contains(m.accounts, in.Pod.Spec.ServiceAccountName))
 }
 
+// asksNamespace reports whether the match depends on the pod's namespace.
+func (m *match) asksNamespace() bool {
+	return m.namespaces != nil || slices.ContainsFunc(m.conditions, func(c condition) bool { return c.namespace })
+}
+
 // matches tells whether the rest holds, in three values: Present for yes,
 // Absent for no. A part that is false excludes the policy, whatever is unknown.
-func (m *match) matches(namespace *facts.Fact) facts.State {
+func (m *match) matches(namespace *facts.Fact, values func() *Values) facts.State {
+	state := facts.Present
+	if m.broken {
+		state = facts.Unknown
+	}
 	if m.namespaces != nil {
-		switch namespace.State {
-		case facts.Present:
-			if !m.namespaces.Matches(labels.Set(namespace.Labels)) {
-				return facts.Absent
-			}
-		case facts.Absent, facts.Unknown:
-			return facts.Unknown
+		switch {
+		case namespace.State != facts.Present:
+			state = facts.Unknown
+		case !m.namespaces.Matches(labels.Set(namespace.Labels)):
+			return facts.Absent
 		}
 	}
-	if m.unsettled {
-		return facts.Unknown
+	if len(m.conditions) > 0 {
+		seen := values()
+		if seen == nil {
+			return facts.Unknown
+		}
+		if hold := evaluate(m.conditions, &variables{values: seen, namespace: namespace}); hold != facts.Present {
+			return hold
+		}
 	}
-	return facts.Present
+	return state
 }
 
 func (e *exemption) expired(now time.Time) bool { return !e.until.IsZero() && !now.Before(e.until) }

@@ -1,6 +1,3 @@
-// Package policysource brings policies from where they are kept to where they
-// are needed: it compiles them off the request path into one immutable Snapshot
-// behind an atomic pointer.
 package policysource
 
 import (
@@ -8,7 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -23,22 +20,18 @@ const reloadInterval = time.Second
 
 // File takes policies from a file, and keeps the last good version.
 type File struct {
-	path     string
-	checks   []policy.Check
-	options  policy.Options
-	metrics  *metrics.Metrics
-	log      logr.Logger
-	content  []byte
-	broken   string // what is wrong with the file as it is now
-	snapshot atomic.Pointer[policy.Snapshot]
+	inForce
+	path    string
+	content []byte
+	broken  string // what is wrong with the file as it is now
 }
 
 // NewFile reads the file; an empty path means the built-in defaults alone. A
 // file that does not compile is an error that names document, line and field.
-func NewFile(path string, checks []policy.Check, options policy.Options, m *metrics.Metrics, log logr.Logger) (*File, error) {
-	f := &File{path: path, checks: checks, options: options, metrics: m, log: log}
+func NewFile(path string, compiler *policy.Compiler, options policy.Options, m *metrics.Metrics, log logr.Logger) (*File, error) {
+	f := &File{inForce: inForce{compiler: compiler, options: options, metrics: m, log: log}, path: path}
 	if path == "" {
-		f.use(nil)
+		f.use(nil, 0)
 		return f, nil
 	}
 	content, err := os.ReadFile(path)
@@ -48,8 +41,11 @@ func NewFile(path string, checks []policy.Check, options policy.Options, m *metr
 	return f, f.load(content)
 }
 
-// Snapshot returns the policies in force. It is never nil.
-func (f *File) Snapshot() *policy.Snapshot { return f.snapshot.Load() }
+// Synced implements Source: a file is read before there is a File.
+func (f *File) Synced() bool { return true }
+
+// Lead implements Source: a file has no status to write.
+func (f *File) Lead(context.Context) error { return nil }
 
 // Start reloads the file when it changes, until the context ends.
 func (f *File) Start(ctx context.Context) error {
@@ -69,7 +65,7 @@ func (f *File) Start(ctx context.Context) error {
 }
 
 func (f *File) reload() {
-	f.metrics.ExemptionsExpired.Set(float64(f.Snapshot().ExpiredExemptions(time.Now())))
+	f.countExpired()
 	content, err := os.ReadFile(f.path)
 	if err == nil {
 		if bytes.Equal(content, f.content) {
@@ -93,23 +89,15 @@ func (f *File) reload() {
 
 func (f *File) load(content []byte) error {
 	f.content = content
-	policies, err := policy.Parse(f.path, content, f.checks)
+	policies, err := f.compiler.Parse(f.path, content)
 	if err != nil {
 		return err
 	}
 	for _, p := range policies {
-		for _, w := range p.Warnings {
+		for _, w := range slices.Concat(p.Warnings, p.Expired(time.Now())) {
 			f.log.Info("Policy has a part without effect", "policy", p.Name, "warning", w)
 		}
 	}
-	f.use(policies)
+	f.use(policies, 0)
 	return nil
-}
-
-func (f *File) use(policies []*policy.Policy) {
-	snapshot := policy.NewSnapshot(f.checks, policies, f.options)
-	f.snapshot.Store(snapshot)
-	f.metrics.Policies.WithLabelValues("true").Set(float64(len(policies)))
-	f.metrics.Policies.WithLabelValues("false").Set(0)
-	f.metrics.ExemptionsExpired.Set(float64(snapshot.ExpiredExemptions(time.Now())))
 }

@@ -9,9 +9,12 @@ import (
 	encoding "encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/json"
@@ -25,15 +28,21 @@ type Pod struct {
 	Prefix string
 	// Template is true where the pod was made from a template.
 	Template bool
+	// Controlled is true where the template came from a controller that has a
+	// pod template of its own, as a ReplicaSet's comes from a Deployment.
+	Controlled bool
 }
 
-// Templates maps a group and kind to the path of its pod template. The zero
+// Templates knows where the kinds that have a pod template have it. The zero
 // value knows no kind; start from BuiltinTemplates.
-type Templates map[schema.GroupKind]string
+type Templates struct {
+	kinds     map[schema.GroupKind]string
+	resources map[schema.GroupResource]string
+}
 
 // BuiltinTemplates returns the kinds of Kubernetes that have a pod template.
 func BuiltinTemplates() Templates {
-	return Templates{
+	return Templates{kinds: map[schema.GroupKind]string{
 		{Group: "apps", Kind: "Deployment"}:        "spec.template",
 		{Group: "apps", Kind: "StatefulSet"}:       "spec.template",
 		{Group: "apps", Kind: "DaemonSet"}:         "spec.template",
@@ -42,7 +51,51 @@ func BuiltinTemplates() Templates {
 		{Group: "batch", Kind: "Job"}:              "spec.template",
 		{Group: "batch", Kind: "CronJob"}:          "spec.jobTemplate.spec.template",
 		{Group: "", Kind: "PodTemplate"}:           "template",
+	}}
+}
+
+// Kinds returns the kinds that have a pod template, of Kubernetes itself.
+func (t Templates) Kinds() []schema.GroupKind { return slices.Collect(maps.Keys(t.kinds)) }
+
+// With returns the same and one resource more, whose pod template is at path,
+// such as "spec.template".
+func (t Templates) With(resource schema.GroupResource, path string) Templates {
+	out := Templates{kinds: t.kinds, resources: map[schema.GroupResource]string{resource: path}}
+	for r, p := range t.resources {
+		if _, ok := out.resources[r]; !ok {
+			out.resources[r] = p
+		}
 	}
+	return out
+}
+
+// ParseResource reads a resource and the path of its pod template, such as
+// "argoproj.io/v1alpha1/rollouts=spec.template".
+func ParseResource(text string) (schema.GroupResource, string, error) {
+	const want = "want GROUP/VERSION/RESOURCE=PATH, such as argoproj.io/v1alpha1/rollouts=spec.template"
+	name, path, _ := strings.Cut(text, "=")
+	parts := strings.Split(name, "/")
+	if len(parts) != 3 || slices.Contains(parts, "") || path == "" || slices.Contains(strings.Split(path, "."), "") {
+		return schema.GroupResource{}, "", errors.New(want)
+	}
+	if strings.ToLower(parts[2]) != parts[2] {
+		return schema.GroupResource{}, "", fmt.Errorf("%q is no resource: resources are plural and in lower case; %s", parts[2], want)
+	}
+	return schema.GroupResource{Group: parts[0], Resource: parts[2]}, path, nil
+}
+
+// pathOf returns where a kind has its pod template. The resource of a kind that
+// is not Kubernetes' own is guessed from its name where it is not given.
+func (t Templates) pathOf(gvk schema.GroupVersionKind, resource schema.GroupResource) (string, bool) {
+	if path, ok := t.kinds[gvk.GroupKind()]; ok {
+		return path, true
+	}
+	if resource.Empty() {
+		plural, _ := meta.UnsafeGuessKindToResource(gvk)
+		resource = plural.GroupResource()
+	}
+	path, ok := t.resources[resource]
+	return path, ok
 }
 
 // ErrNoPod is returned for an object that stands for no pod.
@@ -52,6 +105,11 @@ var ErrNoPod = errors.New("the object is no Pod and has no pod template")
 // apiVersion and kind. It returns ErrNoPod for kinds without a pod, and for a
 // workload whose template is not there.
 func (t Templates) FromJSON(object []byte) (*Pod, error) {
+	return t.FromResource(schema.GroupResource{}, object)
+}
+
+// FromResource does the same for an object whose resource is known.
+func (t Templates) FromResource(resource schema.GroupResource, object []byte) (*Pod, error) {
 	var typeMeta metav1.TypeMeta
 	if err := json.UnmarshalCaseSensitivePreserveInts(object, &typeMeta); err != nil {
 		return nil, fmt.Errorf("not an object: %w", err)
@@ -67,14 +125,14 @@ func (t Templates) FromJSON(object []byte) (*Pod, error) {
 		}
 		return OfPod(pod), nil
 	}
-	path, ok := t[gvk.GroupKind()]
+	path, ok := t.pathOf(gvk, resource)
 	if !ok {
 		return nil, ErrNoPod
 	}
-	return fromTemplate(object, path)
+	return t.fromTemplate(object, path)
 }
 
-func fromTemplate(object []byte, path string) (*Pod, error) {
+func (t Templates) fromTemplate(object []byte, path string) (*Pod, error) {
 	var outer struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
 	}
@@ -99,7 +157,44 @@ func fromTemplate(object []byte, path string) (*Pod, error) {
 	pod.Namespace = outer.Metadata.Namespace
 	pod.DeletionTimestamp = outer.Metadata.DeletionTimestamp
 	complete(pod)
-	return &Pod{Pod: pod, Prefix: path + ".", Template: true}, nil
+	return &Pod{Pod: pod, Prefix: path + ".", Template: true, Controlled: t.controlled(&outer.Metadata)}, nil
+}
+
+// controlled reports whether an object's controller has a pod template.
+func (t Templates) controlled(object *metav1.ObjectMeta) bool {
+	owner := metav1.GetControllerOf(object)
+	if owner == nil {
+		return false
+	}
+	_, ok := t.pathOf(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind), schema.GroupResource{})
+	return ok
+}
+
+// Unstructured returns the pod as decoded JSON, given the object that it came
+// from: with every field of the object, also those that corev1 does not know.
+func (p *Pod) Unstructured(object map[string]any) map[string]any {
+	pod := maps.Clone(object)
+	if p.Template {
+		inner := object
+		for step := range strings.SplitSeq(strings.TrimSuffix(p.Prefix, "."), ".") {
+			inner, _ = inner[step].(map[string]any)
+		}
+		metadata, _ := inner["metadata"].(map[string]any)
+		pod = map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": maps.Clone(metadata), "spec": inner["spec"]}
+		if metadata == nil {
+			pod["metadata"] = map[string]any{}
+		}
+		if p.Namespace != "" {
+			pod["metadata"].(map[string]any)["namespace"] = p.Namespace
+		}
+	}
+	spec, _ := pod["spec"].(map[string]any)
+	if spec = maps.Clone(spec); spec == nil {
+		spec = map[string]any{}
+	}
+	spec["serviceAccountName"] = p.Spec.ServiceAccountName
+	pod["spec"] = spec
+	return pod
 }
 
 // OfPod returns what a Pod stands for: itself, with its account filled in.

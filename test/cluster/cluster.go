@@ -88,6 +88,8 @@ func (c *Cluster) start() error {
 	}
 	c.env = &envtest.Environment{
 		BinaryAssetsDirectory: bin,
+		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd")},
+		ErrorIfCRDPathMissing: true,
 		// Open watches hold up a graceful stop for 20 s.
 		ControlPlaneStopTimeout: 2 * time.Second,
 	}

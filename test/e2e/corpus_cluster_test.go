@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,10 +75,10 @@ func bundlesServed(t *testing.T) bool {
 // bundleVersion is the version in which ClusterTrustBundles are served.
 var bundleVersion string
 
-// makeCluster makes a namespace with the objects of a case.
-func makeCluster(t *testing.T, namespace string, manifests []json.RawMessage) {
+// makeCluster makes a namespace with the objects of a case, until owner ends.
+func makeCluster(t, owner *testing.T, namespace string, manifests []json.RawMessage) {
 	t.Helper()
-	var labels map[string]string
+	about := metav1.ObjectMeta{}
 	objects := make([]*unstructured.Unstructured, 0, len(manifests))
 	for _, m := range manifests {
 		o := &unstructured.Unstructured{}
@@ -85,12 +86,13 @@ func makeCluster(t *testing.T, namespace string, manifests []json.RawMessage) {
 			t.Fatal(err)
 		}
 		if o.GetKind() == "Namespace" {
-			labels = o.GetLabels()
+			about.Labels, about.Annotations = o.GetLabels(), o.GetAnnotations()
 			continue
 		}
 		objects = append(objects, o)
 	}
-	makeNamespace(t, namespace, labels)
+	about.Name = namespace
+	makeNamespace(t, owner, about)
 	d, err := dynamic.NewForConfig(plane.Config)
 	if err != nil {
 		t.Fatal(err)
@@ -127,27 +129,25 @@ func somePEM(t *testing.T) string {
 	return string(own.CA())
 }
 
-func makeNamespace(t *testing.T, name string, labels map[string]string) {
+func makeNamespace(t, owner *testing.T, about metav1.ObjectMeta) {
 	t.Helper()
-	all := map[string]string{"corpus": "true"}
-	for k, v := range labels {
-		all[k] = v
-	}
-	_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: all}}, metav1.CreateOptions{})
-	if err != nil {
+	metav1.SetMetaDataLabel(&about, "corpus", "true")
+	if _, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: about}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	waitForAccount(t, name)
-	t.Cleanup(func() { _ = client.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}) })
+	owner.Cleanup(func() {
+		_ = client.CoreV1().Namespaces().Delete(context.Background(), about.Name, metav1.DeleteOptions{})
+	})
+	waitForAccount(t, about.Name)
 }
 
-// readAuditLog returns our annotations of the requests about pods, by "verb
+// readAuditLog returns our annotations of requests, by "verb resource
 // namespace"; the last request counts. It waits until the log has all of them.
 func readAuditLog(t *testing.T, runs []*corpusRun) map[string]map[string]string {
 	t.Helper()
 	events := map[string]map[string]string{}
 	waitUntil(t, func() error {
-		if err := eachPodEvent(collectInto(events)); err != nil {
+		if err := eachEvent(collectInto(events)); err != nil {
 			return err
 		}
 		for _, r := range runs {
@@ -164,11 +164,13 @@ func collectInto(events map[string]map[string]string) func(auditEvent) {
 	return func(e auditEvent) {
 		ours := map[string]string{}
 		for k, v := range e.Annotations {
-			if key, ok := strings.CutPrefix(k, "validate.pods.tokenward.dev/"); ok {
-				ours[key] = v
+			for _, webhook := range []string{"validate.pods.tokenward.dev/", "validate.workloads.tokenward.dev/"} {
+				if key, ok := strings.CutPrefix(k, webhook); ok {
+					ours[key] = v
+				}
 			}
 		}
-		events[e.Verb+" "+e.ObjectRef.Namespace] = ours
+		events[e.Verb+" "+e.ObjectRef.Resource+" "+e.ObjectRef.Namespace] = ours
 	}
 }
 
@@ -188,16 +190,22 @@ func objectOf(s string) facts.Object {
 }
 
 // registerAt installs the webhook configuration that users install for a
-// server at a URL, limited to some namespaces.
-func registerAt(t *testing.T, url string, ca []byte, where metav1.LabelSelectorRequirement) {
+// server at a URL, limited to some namespaces; or, without a requirement, the
+// part of it that is about policies.
+func registerAt(t *testing.T, url string, ca []byte, where ...metav1.LabelSelectorRequirement) {
 	t.Helper()
 	config := loadConfiguration(t)
 	config.GenerateName, config.Name = "tokenward-", ""
+	config.Webhooks = slices.DeleteFunc(config.Webhooks, func(w admissionregistrationv1.ValidatingWebhook) bool {
+		return (w.NamespaceSelector == nil) != (len(where) == 0)
+	})
 	for i := range config.Webhooks {
 		w := &config.Webhooks[i]
 		at := url + *w.ClientConfig.Service.Path
 		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &at, CABundle: ca}
-		w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, where)
+		if w.NamespaceSelector != nil {
+			w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, where...)
+		}
 		fail := admissionregistrationv1.Fail // so that no test passes because the webhook was not asked
 		w.FailurePolicy = &fail
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,10 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -32,7 +36,9 @@ import (
 	"tokenward.dev/tokenward/pkg/inventory"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/policysource"
 	"tokenward.dev/tokenward/pkg/servingcert"
+	"tokenward.dev/tokenward/pkg/workload"
 	"tokenward.dev/tokenward/test/cluster"
 )
 
@@ -61,14 +67,19 @@ func TestCorpusEndToEnd(t *testing.T) {
 		}
 		runs = append(runs, &corpusRun{name: name, namespace: fmt.Sprintf("corpus-%03d", i), server: server})
 	}
-	t.Run("requests", func(t *testing.T) {
+	top := t
+	t.Run("prepare", func(t *testing.T) {
 		for _, r := range runs {
 			t.Run(r.name, func(t *testing.T) {
 				t.Parallel()
-				r.request(t, corpus)
+				r.prepareIn(t, top, corpus)
 			})
 		}
 	})
+	// Policies are of the whole cluster, so that the cases come one by one.
+	for _, r := range runs {
+		t.Run("requests/"+r.name, func(t *testing.T) { r.request(t) })
+	}
 	events := readAuditLog(t, runs)
 	for _, r := range runs {
 		t.Run("verdicts/"+r.name, func(t *testing.T) { r.compare(t, events) })
@@ -94,6 +105,7 @@ func cannotRun(name string, c *cases.Case, bundles bool) string {
 		"service-account-exists/pods-are-the-api-servers-business.yaml": "the API server refuses the pod itself",
 		"secret-exists/cluster-may-be-a-list.yaml":                      "an API server takes no lists",
 		"secret-exists/replaced-token-secret-of-the-newer-name.yaml":    "the live inventory goes by the names of token Secrets",
+		"templates/no-template.yaml":                                    "the API server refuses the object itself",
 		"secret-key-exists/empty-key-is-no-key.yaml":                    "the API server refuses empty keys",
 		"matching/deprecated-account-field.yaml":                        "the API server wants the account to exist",
 		"secret-exists/replacement-goes-by-the-annotation.yaml":         "the live inventory goes by the names of token Secrets",
@@ -105,14 +117,18 @@ func cannotRun(name string, c *cases.Case, bundles bool) string {
 		return "a single object that can't be looked up"
 	case len(c.File.Absent) > 0:
 		return "controllers make the object again at once"
-	case kind.Kind != "Pod":
-		return "the webhook for workloads and other kinds is not there yet"
+	case kind.Kind != "Pod" && (r.Operation != admissionv1.Create || !isWorkload(kind)):
+		return "the webhook is not registered for the kind, or the object would have to be made first"
 	case r.SubResource != "" && r.SubResource != "ephemeralcontainers":
 		return "the webhook is not registered for the subresource"
 	case strings.HasPrefix(name, "trust-bundle-exists/") && !bundles:
 		return "this API server does not serve ClusterTrustBundles"
 	}
 	return ""
+}
+
+func isWorkload(kind metav1.TypeMeta) bool {
+	return slices.Contains(workload.BuiltinTemplates().Kinds(), kind.GroupVersionKind().GroupKind())
 }
 
 // corpusServer is the webhook in the test's process, so that each case can
@@ -135,7 +151,7 @@ func newCorpusServer(t *testing.T) *corpusServer {
 	go func() { defer close(stopped); _ = inv.Start(ctx) }()
 	t.Cleanup(func() { stop(); <-stopped })
 	s := &corpusServer{handlers: map[string]http.Handler{}, base: admission.Handler{
-		Path: "/validate/pods", Source: inv, Ready: inv.Synced, Metrics: m, Log: logr.Discard(),
+		Source: inv, Ready: inv.Synced, Metrics: m, Log: logr.Discard(),
 	}}
 	own, err := servingcert.NewSelfSigned([]string{"127.0.0.1"}, time.Now())
 	if err != nil {
@@ -192,7 +208,7 @@ func (s *corpusServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *corpusServer) waitAsked(t *testing.T) {
 	t.Helper()
 	ns := "corpus-probe"
-	makeNamespace(t, ns, nil)
+	makeNamespace(t, t, metav1.ObjectMeta{Name: ns})
 	asked := make(chan struct{}, 1)
 	s.arm(ns, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		select {
@@ -221,24 +237,21 @@ func (s *corpusServer) arm(namespace string, h http.Handler) {
 	s.handlers[namespace] = h
 }
 
-type fixedPolicies struct{ snapshot *policy.Snapshot }
-
-func (f fixedPolicies) Snapshot() *policy.Snapshot { return f.snapshot }
-
 // corpusRun is one case on its way through the API server.
 type corpusRun struct {
 	name, namespace string
 	server          *corpusServer
 
 	c       *cases.Case
+	send    func(*rest.Config) error
 	verdict policy.Verdict
 	done    bool
 }
 
 var namespaceWord = regexp.MustCompile(`\bshop\b`)
 
-// request makes the case's cluster and sends its request.
-func (r *corpusRun) request(t *testing.T, corpus string) {
+// prepareIn makes the case's cluster, and the object that it is about.
+func (r *corpusRun) prepareIn(t, owner *testing.T, corpus string) {
 	text, err := os.ReadFile(filepath.Join(corpus, r.name))
 	if err != nil {
 		t.Fatal(err)
@@ -253,23 +266,65 @@ func (r *corpusRun) request(t *testing.T, corpus string) {
 		t.Fatalf("%v", err)
 	}
 	r.c = found[0]
-	makeCluster(t, r.namespace, r.c.File.Cluster)
-	send := r.prepare(t)
-	h := r.server.base
-	h.Policies, h.Now = fixedPolicies{r.c.Snapshot()}, r.c.Now
-	r.server.arm(r.namespace, &h)
+	makeCluster(t, owner, r.namespace, r.c.File.Cluster)
+	r.send = r.prepare(t)
+}
 
+// usePolicies writes the case's policies to the API server, and answers by what
+// a source of policies reads from there. Checks that the case leaves out are
+// unknown to it, as after a downgrade.
+func (r *corpusRun) usePolicies(t *testing.T) {
+	for _, raw := range r.c.File.Policies {
+		u := &unstructured.Unstructured{}
+		if err := u.UnmarshalJSON(raw); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := createPolicy(t, u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checks := slices.DeleteFunc(policy.Checks(), func(c policy.Check) bool {
+		return len(r.c.File.Checks) > 0 && !slices.Contains(r.c.File.Checks, c.ID)
+	})
+	source, err := policysource.NewCluster(plane.Config, policy.NewCompiler(checks), policy.Options{DryRun: r.c.File.DryRun}, r.server.base.Metrics, logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); _ = source.Start(ctx) }()
+	t.Cleanup(func() { stop(); <-stopped })
+	waitUntil(t, func() error {
+		if !source.Synced() || source.Snapshot().Policies() != len(r.c.File.Policies) {
+			return errors.New("the policies are not loaded")
+		}
+		return nil
+	})
+	pods := r.server.base
+	pods.Path, pods.Decode, pods.Policies, pods.Now = "/validate/pods", admission.Pods, source, r.c.Now
+	workloads := pods
+	workloads.Path, workloads.Decode = "/validate/workloads", admission.Workloads(workload.BuiltinTemplates())
+	mux := http.NewServeMux()
+	mux.Handle(pods.Path, &pods)
+	mux.Handle(workloads.Path, &workloads)
+	r.server.arm(r.namespace, mux)
+}
+
+// request sends the case's request.
+func (r *corpusRun) request(t *testing.T) {
+	if r.send == nil {
+		t.Skip("it could not be prepared")
+	}
+	r.usePolicies(t)
 	seen := &warnings{}
 	config := rest.CopyConfig(plane.Config)
 	config.WarningHandler = seen
 	if user := r.c.File.Request.UserInfo; user.Username != "" {
 		config.Impersonate = rest.ImpersonationConfig{UserName: user.Username, Groups: append([]string{"system:masters"}, user.Groups...)}
 	}
-	as, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = send(as)
+	err := r.send(config)
+	// Controllers may go on with what was made; nobody counts that.
+	r.server.arm(r.namespace, nil)
 	r.verdict.Allowed = err == nil
 	if err != nil {
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "denied the request: ") {
@@ -287,22 +342,47 @@ func (r *corpusRun) request(t *testing.T, corpus string) {
 }
 
 // prepare makes the old object and returns the request.
-func (r *corpusRun) prepare(t *testing.T) func(kubernetes.Interface) error {
-	var now, old corev1.Pod
-	if err := json.Unmarshal(r.c.File.Request.Object, &now); err != nil {
+func (r *corpusRun) prepare(t *testing.T) func(*rest.Config) error {
+	var kind metav1.TypeMeta
+	if err := json.Unmarshal(r.c.File.Request.Object, &kind); err != nil {
 		t.Fatal(err)
 	}
-	admissible(&now)
 	options := metav1.CreateOptions{}
 	if r.c.File.Request.DryRun {
 		options.DryRun = []string{metav1.DryRunAll}
 	}
+	if kind.Kind != "Pod" {
+		return r.prepareWorkload(t, kind)
+	}
+	var now corev1.Pod
+	if err := json.Unmarshal(r.c.File.Request.Object, &now); err != nil {
+		t.Fatal(err)
+	}
+	admissible(&now)
 	if r.c.File.Request.Operation != admissionv1.Update {
-		return func(as kubernetes.Interface) error {
-			_, err := as.CoreV1().Pods(r.namespace).Create(t.Context(), &now, options)
+		return func(as *rest.Config) error {
+			_, err := kubernetes.NewForConfigOrDie(as).CoreV1().Pods(r.namespace).Create(context.Background(), &now, options)
 			return err
 		}
 	}
+	made := r.makeOld(t)
+	made.Labels, made.Finalizers = now.Labels, now.Finalizers
+	if r.c.File.Request.SubResource == "ephemeralcontainers" {
+		made.Spec.EphemeralContainers = now.Spec.EphemeralContainers
+		return func(as *rest.Config) error {
+			_, err := kubernetes.NewForConfigOrDie(as).CoreV1().Pods(r.namespace).UpdateEphemeralContainers(context.Background(), made.Name, made, metav1.UpdateOptions{})
+			return err
+		}
+	}
+	return func(as *rest.Config) error {
+		_, err := kubernetes.NewForConfigOrDie(as).CoreV1().Pods(r.namespace).Update(context.Background(), made, metav1.UpdateOptions{})
+		return err
+	}
+}
+
+// makeOld makes the pod that the request changes.
+func (r *corpusRun) makeOld(t *testing.T) *corev1.Pod {
+	var old corev1.Pod
 	if err := json.Unmarshal(r.c.File.Request.OldObject, &old); err != nil {
 		t.Fatal(err)
 	}
@@ -320,16 +400,20 @@ func (r *corpusRun) prepare(t *testing.T) func(kubernetes.Interface) error {
 			t.Fatal(err)
 		}
 	}
-	made.Labels, made.Finalizers = now.Labels, now.Finalizers
-	if r.c.File.Request.SubResource == "ephemeralcontainers" {
-		made.Spec.EphemeralContainers = now.Spec.EphemeralContainers
-		return func(as kubernetes.Interface) error {
-			_, err := as.CoreV1().Pods(r.namespace).UpdateEphemeralContainers(t.Context(), made.Name, made, metav1.UpdateOptions{})
-			return err
-		}
+	return made
+}
+
+// prepareWorkload returns a request that makes a workload; as a dry run, so that
+// no controller makes pods of it.
+func (r *corpusRun) prepareWorkload(t *testing.T, kind metav1.TypeMeta) func(*rest.Config) error {
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON(r.c.File.Request.Object); err != nil {
+		t.Fatal(err)
 	}
-	return func(as kubernetes.Interface) error {
-		_, err := as.CoreV1().Pods(r.namespace).Update(t.Context(), made, metav1.UpdateOptions{})
+	resource, _ := meta.UnsafeGuessKindToResource(kind.GroupVersionKind())
+	return func(as *rest.Config) error {
+		_, err := dynamic.NewForConfigOrDie(as).Resource(resource).Namespace(r.namespace).
+			Create(context.Background(), u, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
 	}
 }
@@ -344,7 +428,10 @@ func admissible(p *corev1.Pod) {
 
 // event is how readAuditLog names the case's request.
 func (r *corpusRun) event() string {
-	return strings.ToLower(string(r.c.File.Request.Operation)) + " " + r.namespace
+	var kind metav1.TypeMeta
+	_ = json.Unmarshal(r.c.File.Request.Object, &kind)
+	resource, _ := meta.UnsafeGuessKindToResource(kind.GroupVersionKind())
+	return strings.ToLower(string(r.c.File.Request.Operation)) + " " + resource.Resource + " " + r.namespace
 }
 
 // compare puts together what the API server told: whether the request passed,

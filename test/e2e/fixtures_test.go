@@ -125,8 +125,8 @@ type auditEvent struct {
 	Annotations map[string]string
 }
 
-// eachPodEvent visits the requests about pods in the audit log.
-func eachPodEvent(visit func(auditEvent)) error {
+// eachEvent visits the requests about something in a namespace in the audit log.
+func eachEvent(visit func(auditEvent)) error {
 	log, err := os.ReadFile(plane.AuditLog)
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func eachPodEvent(visit func(auditEvent)) error {
 	for lines.Scan() {
 		var event auditEvent
 		// The last line may be half written.
-		if json.Unmarshal(lines.Bytes(), &event) == nil && event.ObjectRef.Resource == "pods" {
+		if json.Unmarshal(lines.Bytes(), &event) == nil && event.ObjectRef.Namespace != "" {
 			visit(event)
 		}
 	}
@@ -150,8 +150,8 @@ func auditAnnotation(t *testing.T, namespace, name, key string) string {
 	var value string
 	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
 		found := false
-		err := eachPodEvent(func(e auditEvent) {
-			if e.Verb == "create" && e.ObjectRef.Namespace == namespace && e.ObjectRef.Name == name {
+		err := eachEvent(func(e auditEvent) {
+			if e.Verb == "create" && e.ObjectRef.Resource == "pods" && e.ObjectRef.Namespace == namespace && e.ObjectRef.Name == name {
 				value, found = e.Annotations["validate.pods.tokenward.dev/"+key], true
 			}
 		})

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"tokenward.dev/tokenward/pkg/workload"
 )
 
 // Options are the flags of the webhook server.
@@ -18,6 +20,7 @@ type Options struct {
 	PolicyFile    string
 	DryRun        bool
 	Namespaces    []string
+	Workloads     []string
 	WebhookPort   int
 	WebhookHost   string
 	CertDir       string
@@ -25,8 +28,11 @@ type Options struct {
 	MetricsAddr   string
 	HealthAddr    string
 	ShutdownDelay time.Duration
+	LeaderElect   bool
 	LogLevel      string
 	LogFormat     string
+
+	LeaderElectionNamespace string
 }
 
 // NewOptions returns the defaults.
@@ -41,9 +47,10 @@ func NewOptions() *Options {
 func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "how to reach the API server; in-cluster configuration otherwise")
 	f.StringVar(&o.ClusterState, "cluster-state", o.ClusterState, "embedded mode: take all facts from the manifests in this file or directory, without an API server")
-	f.StringVar(&o.PolicyFile, "policy-file", o.PolicyFile, "TokenPolicies from a file, reloaded when it changes; built-in defaults otherwise")
+	f.StringVar(&o.PolicyFile, "policy-file", o.PolicyFile, "TokenPolicies from a file, reloaded when it changes, instead of those in the API server")
 	f.BoolVar(&o.DryRun, "dry-run", o.DryRun, "deny and change nothing, record everything")
 	f.StringSliceVar(&o.Namespaces, "namespaces", o.Namespaces, "watch and judge only these namespaces; all if empty")
+	f.StringArrayVar(&o.Workloads, "workload-resource", o.Workloads, "a resource with a pod template that /validate/workloads judges, too, such as argoproj.io/v1alpha1/rollouts=spec.template (repeatable)")
 	f.IntVar(&o.WebhookPort, "webhook-port", o.WebhookPort, "port of the webhook")
 	f.StringVar(&o.WebhookHost, "webhook-host", o.WebhookHost, "address that the webhook listens on; all if empty")
 	f.StringVar(&o.CertDir, "cert-dir", o.CertDir, "directory with tls.crt and tls.key, reloaded when they change; with --self-signed, where ca.crt is written")
@@ -51,6 +58,8 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.MetricsAddr, "metrics-addr", o.MetricsAddr, "address of /metrics; 0 turns it off")
 	f.StringVar(&o.HealthAddr, "health-addr", o.HealthAddr, "address of /healthz and /readyz; 0 turns it off")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "how long to go on serving, unready, after SIGTERM")
+	f.BoolVar(&o.LeaderElect, "leader-elect", o.LeaderElect, "with several replicas: only one of them writes to the cluster")
+	f.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", o.LeaderElectionNamespace, "where the Lease of the leader is; by default the namespace that the pod runs in")
 	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "debug, info or error")
 	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "json or console")
 }
@@ -73,6 +82,12 @@ func (o *Options) Validate() error {
 		if problems := validation.IsDNS1123Label(ns); len(problems) > 0 {
 			fail("namespaces", "%q: %s", ns, problems[0])
 		}
+	}
+	if _, err := o.templates(); err != nil {
+		errs = append(errs, err)
+	}
+	if problems := validation.IsDNS1123Label(o.LeaderElectionNamespace); o.LeaderElectionNamespace != "" && len(problems) > 0 {
+		fail("leader-election-namespace", "%q: %s", o.LeaderElectionNamespace, problems[0])
 	}
 	if o.ShutdownDelay < 0 {
 		fail("shutdown-delay", "must not be negative")
@@ -98,4 +113,18 @@ func (o *Options) Validate() error {
 		fail("cert-dir", "give a directory with tls.crt and tls.key, or --self-signed")
 	}
 	return errors.Join(errs...)
+}
+
+// templates returns where pod templates are: those of Kubernetes and those of
+// --workload-resource.
+func (o *Options) templates() (workload.Templates, error) {
+	templates := workload.BuiltinTemplates()
+	for _, text := range o.Workloads {
+		resource, path, err := workload.ParseResource(text)
+		if err != nil {
+			return templates, fmt.Errorf("--workload-resource: %q: %w", text, err)
+		}
+		templates = templates.With(resource, path)
+	}
+	return templates, nil
 }

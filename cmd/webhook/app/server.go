@@ -37,9 +37,11 @@ type start func(context.Context) error
 // Server is a webhook server ready to run.
 type Server struct {
 	options  *Options
+	config   *rest.Config // nil in embedded mode
 	log      logr.Logger
 	metrics  *metrics.Metrics
-	policies *policysource.File
+	compiler *policy.Compiler
+	policies policysource.Source
 	source   admission.Source
 	synced   func() bool
 	getCert  func(*tls.ClientHelloInfo) (*tls.Certificate, error)
@@ -68,7 +70,7 @@ func New(o *Options, logTo io.Writer) (*Server, error) {
 	logf.SetLogger(log)
 	klog.SetLogger(log)
 	s := &Server{options: o, log: log, metrics: metrics.New(), ballast: make([]byte, ballastSize)}
-	for _, step := range []func() error{s.usePolicies, s.useSource, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
+	for _, step := range []func() error{s.useConfig, s.usePolicies, s.useSource, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -76,21 +78,50 @@ func New(o *Options, logTo io.Writer) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) usePolicies() (err error) {
+func (s *Server) usePolicies() error {
 	checks := policy.Checks()
 	if err := policy.ValidateChecks(checks); err != nil {
 		return err
 	}
-	s.policies, err = policysource.NewFile(s.options.PolicyFile, checks, policy.Options{DryRun: s.options.DryRun, Namespaces: s.options.Namespaces}, s.metrics, s.log.WithName("policies"))
-	if err != nil {
-		return fmt.Errorf("--policy-file: %w", err)
+	s.compiler = policy.NewCompiler(checks)
+	options := policy.Options{DryRun: s.options.DryRun, Namespaces: s.options.Namespaces}
+	log := s.log.WithName("policies")
+	if s.options.PolicyFile != "" || s.config == nil {
+		file, err := policysource.NewFile(s.options.PolicyFile, s.compiler, options, s.metrics, log)
+		if err != nil {
+			return fmt.Errorf("--policy-file: %w", err)
+		}
+		s.policies = file
+	} else {
+		cluster, err := policysource.NewCluster(s.config, s.compiler, options, s.metrics, log)
+		if err != nil {
+			return err
+		}
+		s.policies = cluster
 	}
-	s.parts = append(s.parts, s.policies.Start)
+	s.parts = append(s.parts, s.policies.Start, s.leading(s.policies.Lead))
+	return nil
+}
+
+// useConfig finds the API server, where there is one.
+func (s *Server) useConfig() (err error) {
+	if s.options.ClusterState != "" {
+		return nil
+	}
+	if s.options.Kubeconfig == "" {
+		s.config, err = rest.InClusterConfig()
+	} else {
+		s.config, err = clientcmd.BuildConfigFromFlags("", s.options.Kubeconfig)
+	}
+	if err != nil {
+		return fmt.Errorf("--kubeconfig: %w", err)
+	}
+	s.config.UserAgent = "tokenward/webhook"
 	return nil
 }
 
 func (s *Server) useSource() error {
-	if s.options.ClusterState != "" {
+	if s.config == nil {
 		cluster, err := readState(s.options.ClusterState)
 		if err != nil {
 			return err
@@ -98,24 +129,13 @@ func (s *Server) useSource() error {
 		s.source, s.synced = manifestSource{cluster}, func() bool { return true }
 		return nil
 	}
-	config, err := restConfig(s.options.Kubeconfig)
-	if err != nil {
-		return fmt.Errorf("--kubeconfig: %w", err)
-	}
-	inv, err := inventory.New(config, inventory.Options{Namespaces: s.options.Namespaces}, s.metrics, s.log.WithName("inventory"))
+	inv, err := inventory.New(s.config, inventory.Options{Namespaces: s.options.Namespaces}, s.metrics, s.log.WithName("inventory"))
 	if err != nil {
 		return err
 	}
 	s.source, s.synced = inv, inv.Synced
 	s.parts = append(s.parts, inv.Start)
 	return nil
-}
-
-func restConfig(kubeconfig string) (*rest.Config, error) {
-	if kubeconfig == "" {
-		return rest.InClusterConfig()
-	}
-	return clientcmd.BuildConfigFromFlags("", kubeconfig)
 }
 
 func (s *Server) useCertificate() error {
@@ -155,14 +175,26 @@ func (s *Server) useWebhook() error {
 			c.GetCertificate = s.getCert
 		}},
 	})
-	for path, most := range map[string]v1alpha1.Action{"/validate/pods": v1alpha1.Deny, "/warn/pods": v1alpha1.Warn} {
-		s.webhook.Register(path, &admission.Handler{
-			Path: path, AtMost: most, Policies: s.policies, Source: s.source, Ready: s.synced, Now: time.Now,
-			Metrics: s.metrics, Log: s.log.WithName("admission"),
-		})
+	templates, err := s.options.templates()
+	if err != nil {
+		return err
 	}
+	log := s.log.WithName("admission")
+	for _, h := range []admission.Handler{
+		{Path: "/validate/pods", Decode: admission.Pods, AtMost: v1alpha1.Deny},
+		{Path: "/warn/pods", Decode: admission.Pods, AtMost: v1alpha1.Warn},
+		{Path: "/validate/workloads", Decode: admission.Workloads(templates), AtMost: v1alpha1.Deny},
+	} {
+		h.Policies, h.Source, h.Ready, h.Now, h.Metrics, h.Log = s.policies, s.source, s.loaded, time.Now, s.metrics, log
+		s.webhook.Register(h.Path, &h)
+	}
+	policies := &admission.PolicyHandler{Path: "/validate/policies", Compiler: s.compiler, Now: time.Now, Metrics: s.metrics, Log: log}
+	s.webhook.Register(policies.Path, policies)
 	return nil
 }
+
+// loaded reports whether everything that a judgement stands on is there.
+func (s *Server) loaded() bool { return s.synced() && s.policies.Synced() }
 
 func (s *Server) useHealth() error {
 	mux := http.NewServeMux()
@@ -184,6 +216,9 @@ func (s *Server) ready(r *http.Request) error {
 	}
 	if !s.synced() {
 		return errors.New("the index of the cluster is not complete yet")
+	}
+	if !s.policies.Synced() {
+		return errors.New("the policies are not loaded yet")
 	}
 	cert, err := s.getCert(nil)
 	if err != nil || cert == nil || cert.Leaf == nil {

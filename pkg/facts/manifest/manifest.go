@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -31,9 +32,10 @@ type object struct {
 	state  facts.State
 	keys   map[string]struct{}
 	labels map[string]string
-	names  []string // Secrets that a SecretProviderClass makes
-	signer string   // of a ClusterTrustBundle
-	owner  string   // account of a token Secret
+	names  []string       // Secrets that a SecretProviderClass makes
+	signer string         // of a ClusterTrustBundle
+	owner  string         // account of a token Secret
+	whole  map[string]any // a Namespace
 }
 
 // Read adds the objects of a file: YAML or JSON documents, Lists included.
@@ -119,6 +121,11 @@ func (c *Cluster) add(manifest []byte, otherwise metav1.TypeMeta) error {
 	o, err := in.object(kind)
 	if err != nil {
 		return fmt.Errorf("%s: %w", id, err)
+	}
+	if kind == facts.Namespace {
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(manifest, &o.whole); err != nil {
+			return fmt.Errorf("%s: %w", id, err)
+		}
 	}
 	c.put(id, o)
 	return nil
@@ -215,10 +222,31 @@ func (c *Cluster) answer(q *facts.Query) facts.Fact {
 		f.Labels, f.Names = o.labels, o.names
 		if q.Kind == facts.Namespace {
 			f.Labels = labels.Merge(f.Labels, labels.Set{corev1.LabelMetadataName: q.Name})
+			f.Whole = o.namespace(q.Name, f.Labels)
 		}
 		f.Keys = o.keyStates(q.Keys)
 	}
 	return f
+}
+
+// namespace returns a Namespace as an API server would show it.
+func (o *object) namespace(name string, labelsOf map[string]string) map[string]any {
+	whole := maps.Clone(o.whole)
+	if whole == nil {
+		whole = map[string]any{"apiVersion": "v1", "kind": "Namespace"}
+	}
+	metadata, _ := whole["metadata"].(map[string]any)
+	if metadata = maps.Clone(metadata); metadata == nil {
+		metadata = map[string]any{}
+	}
+	delete(metadata, "managedFields")
+	anyLabels := make(map[string]any, len(labelsOf))
+	for k, v := range labelsOf {
+		anyLabels[k] = v
+	}
+	metadata["name"], metadata["labels"] = name, anyLabels
+	whole["metadata"] = metadata
+	return whole
 }
 
 // implied is what every namespace has without a manifest's saying so.

@@ -1,0 +1,87 @@
+package admission
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/policy"
+)
+
+// PolicyHandler refuses TokenPolicies that do not compile, and warns about what
+// in them has no effect. It needs nothing of the cluster: whoever mends a policy
+// is never held up by a cache. All fields are required.
+type PolicyHandler struct {
+	// Path the handler is served at; it labels metrics.
+	Path     string
+	Compiler *policy.Compiler
+	Now      func() time.Time
+	Metrics  *metrics.Metrics
+	Log      logr.Logger
+}
+
+// ServeHTTP implements http.Handler.
+func (h *PolicyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e := endpoint{path: h.Path, ready: func() bool { return true }, metrics: h.Metrics, log: h.Log}
+	e.serve(w, r, func(_ time.Time, body []byte, a *answered) error {
+		in, err := decode[json.RawMessage](body, "a TokenPolicy")
+		if err != nil {
+			return err
+		}
+		a.kind, a.operation = v1alpha1.TokenPolicyKind, in.Operation
+		verdict := h.judge(in)
+		a.review, a.outcome = answer(in.UID, &verdict), "allow"
+		switch {
+		case !verdict.Allowed:
+			a.outcome = "deny"
+			a.review.Response.Result.Code = http.StatusUnprocessableEntity
+			a.review.Response.Result.Reason = "Invalid"
+		case len(verdict.Warnings) > 0:
+			a.outcome = "warn"
+		}
+		return nil
+	})
+}
+
+func (h *PolicyHandler) judge(in *request[json.RawMessage]) policy.Verdict {
+	if in.SubResource != "" || (in.Operation != admissionv1.Create && in.Operation != admissionv1.Update) {
+		return policy.Verdict{Allowed: true}
+	}
+	p := &v1alpha1.TokenPolicy{}
+	if err := json.Unmarshal(in.Object, p); err != nil {
+		return policy.Verdict{Message: "spec: " + err.Error()}
+	}
+	if p.Name == "" && p.GenerateName != "" {
+		p.Name = "generated"
+	}
+	compiled, errs := h.Compiler.Compile(p)
+	if len(errs) == 0 {
+		return policy.Verdict{Allowed: true, Warnings: slices.Concat(compiled.Warnings, compiled.Expired(h.Now()))}
+	}
+	var old v1alpha1.TokenPolicy
+	unchanged := in.Operation == admissionv1.Update && json.Unmarshal(in.OldObject, &old) == nil && equality.Semantic.DeepEqual(old.Spec, p.Spec)
+	if unchanged || p.DeletionTimestamp != nil {
+		// Labels, finalizers and owners can be changed although the spec, which
+		// was written when this webhook was down or newer, does not compile.
+		return policy.Verdict{Allowed: true, Warnings: lines(errs)}
+	}
+	return policy.Verdict{Message: strings.Join(lines(errs), "; ")}
+}
+
+// lines has one line for each error.
+func lines(errs field.ErrorList) []string {
+	out := make([]string, len(errs))
+	for i, err := range errs {
+		out[i] = strings.Join(strings.Fields(err.Error()), " ")
+	}
+	return out
+}

@@ -1,0 +1,148 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+)
+
+// useless warns about what is legal and has no effect.
+func (c *compilation) useless(spec *field.Path, p *v1alpha1.TokenPolicy) {
+	warn := func(at *field.Path, text string) {
+		c.out.Warnings = append(c.out.Warnings, at.String()+": "+text)
+	}
+	if len(p.Spec.Checks) == 0 && p.Spec.Mutate == nil {
+		warn(spec, "the policy has neither checks nor mutate; it has no effect")
+	}
+	for _, s := range []struct {
+		at       *field.Path
+		selector labels.Selector
+	}{
+		{spec.Child("match", "namespaceSelector"), c.out.match.namespaces},
+		{spec.Child("match", "podSelector"), c.out.match.pods},
+	} {
+		if key := contradiction(s.selector); key != "" {
+			warn(s.at, fmt.Sprintf("no value of the label %q can fulfil all requirements; the policy matches nothing", key))
+		}
+	}
+	for i := range c.out.match.conditions {
+		if c.out.match.conditions[i].never {
+			warn(spec.Child("matchConditions").Index(i), "the expression is always false; the policy matches nothing")
+		}
+	}
+	for i := range p.Spec.Exemptions {
+		for j, check := range p.Spec.Exemptions[i].Checks {
+			listed := func(r v1alpha1.CheckRule) bool { return r.Name == check }
+			if !slices.ContainsFunc(p.Spec.Checks, listed) {
+				warn(spec.Child("exemptions").Index(i).Child("checks").Index(j),
+					"the policy does not list "+check+", and an exemption acts within its own policy; it has no effect")
+			}
+		}
+	}
+}
+
+// contradiction returns a key on which the requirements of a selector exclude
+// each other, or "".
+func contradiction(s labels.Selector) string {
+	if s == nil {
+		return ""
+	}
+	requirements, _ := s.Requirements()
+	for _, r := range requirements {
+		switch r.Operator() {
+		case selection.In, selection.Equals, selection.DoubleEquals:
+			possible := func(value string) bool { return fulfils(requirements, r.Key(), labels.Set{r.Key(): value}) }
+			if !slices.ContainsFunc(r.ValuesUnsorted(), possible) {
+				return r.Key()
+			}
+		case selection.DoesNotExist:
+			if !fulfils(requirements, r.Key(), labels.Set{}) {
+				return r.Key()
+			}
+		default: // the others alone exclude no more than some values
+		}
+	}
+	return ""
+}
+
+func fulfils(requirements labels.Requirements, key string, set labels.Set) bool {
+	for i := range requirements {
+		if requirements[i].Key() == key && !requirements[i].Matches(set) {
+			return false
+		}
+	}
+	return true
+}
+
+// Expired warns about exemptions that have ended.
+func (p *Policy) Expired(now time.Time) []string {
+	var out []string
+	for i := range p.exemptions {
+		if e := &p.exemptions[i]; e.expired(now) {
+			out = append(out, e.at+".until: the exemption ended at "+e.until.UTC().Format(time.RFC3339)+"; it has no effect")
+		}
+	}
+	return out
+}
+
+// Strictest returns the strongest action of any of the policy's checks.
+func (p *Policy) Strictest() v1alpha1.Action {
+	strictest := v1alpha1.Off
+	for _, r := range p.rules {
+		if strength(r.action) > strength(strictest) {
+			strictest = r.action
+		}
+	}
+	return strictest
+}
+
+func selectsText(m *match, conditions []v1alpha1.MatchCondition) string {
+	parts := make([]string, 0, 3+len(conditions))
+	for _, s := range []labels.Selector{m.namespaces, m.pods} {
+		text := ""
+		if s != nil {
+			text = s.String()
+		}
+		parts = append(parts, text)
+	}
+	parts = append(parts, strings.Join(slices.Sorted(slices.Values(m.accounts)), ","))
+	for i := range conditions {
+		parts = append(parts, conditions[i].Expression)
+	}
+	slices.Sort(parts[3:])
+	return strings.Join(parts, "\n")
+}
+
+// Overlaps tells of each policy that makes a change which an earlier one (by
+// name) with the same selectors makes otherwise: the earlier one wins. Policies
+// without such an overlap are not in the result.
+func Overlaps(policies []*Policy) map[string]string {
+	sorted := slices.Clone(policies)
+	slices.SortFunc(sorted, func(a, b *Policy) int { return strings.Compare(a.Name, b.Name) })
+	type change struct{ selects, what string }
+	first := map[change]*Policy{}
+	out := map[string]string{}
+	for _, p := range sorted {
+		if p.dryRun || p.match.broken {
+			continue
+		}
+		for what, to := range p.changes {
+			key := change{p.selects, what}
+			earlier, taken := first[key]
+			switch {
+			case !taken:
+				first[key] = p
+			case earlier.changes[what] != to:
+				out[p.Name] = fmt.Sprintf("spec.mutate.%s: TokenPolicy %q has the same selectors, comes first and sets it otherwise", what, earlier.Name)
+			}
+		}
+	}
+	return out
+}

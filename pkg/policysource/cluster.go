@@ -1,0 +1,271 @@
+package policysource
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/policy"
+)
+
+// Cluster takes policies from the API server, by a watch.
+type Cluster struct {
+	inForce
+	client dynamic.NamespaceableResourceInterface
+	synced atomic.Bool
+
+	mu       sync.Mutex
+	policies map[string]*kept // by name
+	listed   bool             // the first list is complete
+	told     string           // the last error of list or watch that was logged
+
+	changed chan struct{} // holds one: something is to be compiled
+	settled chan struct{} // holds one: status may have to be written
+}
+
+// kept is one TokenPolicy with what was made of it. Its fields are replaced,
+// never written to.
+type kept struct {
+	object   *v1alpha1.TokenPolicy
+	compiled *policy.Policy // nil until it is compiled
+	errs     field.ErrorList
+}
+
+// NewCluster returns a source that reads from the API server of config. Start
+// must run for it to become synced.
+func NewCluster(config *rest.Config, compiler *policy.Compiler, options policy.Options, m *metrics.Metrics, log logr.Logger) (*Cluster, error) {
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("policies: %w", err)
+	}
+	c := &Cluster{
+		inForce:  inForce{compiler: compiler, options: options, metrics: m, log: log},
+		client:   client.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.TokenPolicyResource)),
+		policies: map[string]*kept{}, changed: make(chan struct{}, 1), settled: make(chan struct{}, 1),
+	}
+	m.InventorySynced.WithLabelValues(v1alpha1.TokenPolicyKind).Set(0)
+	c.use(nil, 0)
+	return c, nil
+}
+
+// Synced implements Source.
+func (c *Cluster) Synced() bool { return c.synced.Load() }
+
+// Start implements Source.
+func (c *Cluster) Start(ctx context.Context) error {
+	reflector := cache.NewReflectorWithOptions(c.listWatch(), &unstructured.Unstructured{}, c, cache.ReflectorOptions{
+		Name: v1alpha1.TokenPolicyKind, TypeDescription: v1alpha1.TokenPolicyKind, Logger: &c.log,
+	})
+	var group sync.WaitGroup
+	group.Go(func() { reflector.RunWithContext(ctx) })
+	group.Go(func() { c.compileChanges(ctx) })
+	group.Wait()
+	return nil
+}
+
+// listWatch tells in the log why policies can't be read.
+func (c *Cluster) listWatch() *cache.ListWatch {
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			list, err := c.client.List(ctx, options)
+			c.tell(err)
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			w, err := c.client.Watch(ctx, options)
+			c.tell(err)
+			return w, err
+		},
+	}
+}
+
+func (c *Cluster) tell(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	c.mu.Lock()
+	known := c.told == text
+	c.told = text
+	c.mu.Unlock()
+	switch {
+	case err == nil || known:
+	case apierrors.IsNotFound(err):
+		c.log.Error(err, "There is no CustomResourceDefinition of TokenPolicy: install it (config/crd), or give --policy-file")
+	case apierrors.IsForbidden(err):
+		c.log.Error(err, "TokenPolicies can't be read: grant list and watch on tokenpolicies.tokenward.dev, or give --policy-file")
+	case apierrors.IsResourceExpired(err):
+	default:
+		c.log.Error(err, "TokenPolicies can't be read; those that were read last stay in force")
+	}
+}
+
+// Add implements cache.ReflectorStore.
+func (c *Cluster) Add(obj any) error { return c.Update(obj) }
+
+// Update implements cache.ReflectorStore.
+func (c *Cluster) Update(obj any) error {
+	fresh, err := c.read(obj)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.put(fresh)
+	c.mu.Unlock()
+	signal(c.changed)
+	return nil
+}
+
+// read makes a typed object of what the watch brought. What the CRD's schema
+// should have kept out is a policy without effect.
+func (c *Cluster) read(obj any) (*kept, error) {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return nil, fmt.Errorf("policies: unexpected %T", obj)
+	}
+	p := &v1alpha1.TokenPolicy{}
+	err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, p)
+	p.ManagedFields = nil
+	if err == nil {
+		return &kept{object: p}, nil
+	}
+	none := &v1alpha1.TokenPolicy{ObjectMeta: metav1.ObjectMeta{Name: u.GetName(), UID: u.GetUID(), Generation: u.GetGeneration()}}
+	compiled, _ := c.compiler.Compile(none)
+	return &kept{object: none, compiled: compiled, errs: field.ErrorList{field.Invalid(field.NewPath("spec"), field.OmitValueType{}, err.Error())}}, nil
+}
+
+// put keeps what was compiled of a spec that is still the same.
+func (c *Cluster) put(fresh *kept) {
+	p := fresh.object
+	if old := c.policies[p.Name]; old != nil && fresh.compiled == nil && old.object.UID == p.UID && old.object.Generation == p.Generation {
+		fresh.compiled, fresh.errs = old.compiled, old.errs
+	}
+	c.policies[p.Name] = fresh
+}
+
+// Delete implements cache.ReflectorStore.
+func (c *Cluster) Delete(obj any) error {
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = gone.Obj
+	}
+	gone, err := meta.Accessor(obj)
+	if err != nil {
+		return fmt.Errorf("policies: %w", err)
+	}
+	c.mu.Lock()
+	delete(c.policies, gone.GetName())
+	c.mu.Unlock()
+	signal(c.changed)
+	return nil
+}
+
+// Replace implements cache.ReflectorStore: the result of a list.
+func (c *Cluster) Replace(list []any, _ string) error {
+	all := make([]*kept, 0, len(list))
+	for _, item := range list {
+		fresh, err := c.read(item)
+		if err != nil {
+			return err
+		}
+		all = append(all, fresh)
+	}
+	c.mu.Lock()
+	names := map[string]bool{}
+	for _, fresh := range all {
+		names[fresh.object.Name] = true
+		c.put(fresh)
+	}
+	for name := range c.policies {
+		if !names[name] {
+			delete(c.policies, name)
+		}
+	}
+	c.listed = true
+	c.mu.Unlock()
+	signal(c.changed)
+	return nil
+}
+
+// Resync implements cache.ReflectorStore; nothing here needs it.
+func (c *Cluster) Resync() error { return nil }
+
+// signal notes that there is something to do; one note is enough.
+func signal(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
+	}
+}
+
+// expiryInterval is how often the metric of expired exemptions is brought up to date.
+const expiryInterval = 10 * time.Second
+
+// compileChanges turns what the watch brought into a snapshot. Changes that
+// come while it is at work are taken together.
+func (c *Cluster) compileChanges(ctx context.Context) {
+	tick := time.NewTicker(expiryInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.countExpired()
+		case <-c.changed:
+			c.compile()
+		}
+	}
+}
+
+func (c *Cluster) compile() {
+	c.mu.Lock()
+	listed := c.listed
+	open := make([]*kept, 0, len(c.policies))
+	for _, k := range c.policies {
+		open = append(open, k)
+	}
+	c.mu.Unlock()
+	slices.SortFunc(open, func(a, b *kept) int { return strings.Compare(a.object.Name, b.object.Name) })
+	policies := make([]*policy.Policy, 0, len(open))
+	notReady := 0
+	for _, k := range open {
+		if k.compiled == nil {
+			compiled, errs := c.compiler.Compile(k.object)
+			c.mu.Lock()
+			k.compiled, k.errs = compiled, errs
+			c.mu.Unlock()
+			if len(errs) > 0 {
+				c.log.Info("A TokenPolicy is not wholly in force", "policy", k.object.Name, "error", errs.ToAggregate().Error())
+			}
+		}
+		policies = append(policies, k.compiled)
+		if len(k.errs) > 0 {
+			notReady++
+		}
+	}
+	c.use(policies, notReady)
+	c.metrics.InventoryObjects.WithLabelValues(v1alpha1.TokenPolicyKind).Set(float64(len(policies)))
+	if listed && !c.synced.Swap(true) {
+		c.metrics.InventorySynced.WithLabelValues(v1alpha1.TokenPolicyKind).Set(1)
+		c.log.Info("Policies loaded", "policies", len(policies))
+	}
+	signal(c.settled)
+}

@@ -1,0 +1,117 @@
+package policysource
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/policy"
+)
+
+const (
+	// fieldManager is who owns the status of TokenPolicies (KEP-555).
+	fieldManager = "tokenward"
+	// statusInterval is how soon a status that could not be written is tried again.
+	statusInterval = 5 * time.Second
+	// maxCondition bounds the message of a condition, well below the 32,768 bytes
+	// that metav1.Condition allows.
+	maxCondition = 4096
+)
+
+// Lead implements Source: it writes the status of the policies.
+func (c *Cluster) Lead(ctx context.Context) error {
+	tick := time.NewTicker(statusInterval)
+	defer tick.Stop()
+	for {
+		c.writeStatus(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.settled:
+		case <-tick.C:
+		}
+	}
+}
+
+// writeStatus writes what is not yet as it should be.
+func (c *Cluster) writeStatus(ctx context.Context) {
+	if !c.Synced() {
+		return
+	}
+	c.mu.Lock()
+	all := make([]kept, 0, len(c.policies))
+	policies := make([]*policy.Policy, 0, len(c.policies))
+	for _, k := range c.policies {
+		if k.compiled != nil {
+			all = append(all, *k)
+			policies = append(policies, k.compiled)
+		}
+	}
+	c.mu.Unlock()
+	overlaps := policy.Overlaps(policies)
+	now := metav1.Now()
+	for i := range all {
+		status := all[i].status(overlaps[all[i].object.Name], now)
+		if equality.Semantic.DeepEqual(status, &all[i].object.Status) {
+			continue
+		}
+		if err := c.applyStatus(ctx, all[i].object, status); err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
+			c.log.Error(err, "The status of a TokenPolicy can't be written; trying again", "policy", all[i].object.Name)
+		}
+	}
+}
+
+// status returns what the status of a policy should be.
+func (k *kept) status(overlap string, now metav1.Time) *v1alpha1.TokenPolicyStatus {
+	status := k.object.Status.DeepCopy()
+	status.ObservedGeneration = k.object.Generation
+	status.StrictestAction = k.compiled.Strictest()
+	ready := metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCompiled, Message: "The policy is in force.",
+	}
+	if len(k.errs) > 0 {
+		ready.Status, ready.Reason = metav1.ConditionFalse, v1alpha1.ReasonUnknownCheck
+		for _, err := range k.errs {
+			if !policy.IsUnknownCheck(err) {
+				ready.Reason = v1alpha1.ReasonInvalid
+			}
+		}
+		ready.Message = k.errs.ToAggregate().Error()
+	}
+	overlapping := metav1.Condition{
+		Type: v1alpha1.ConditionOverlapping, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNoOverlap,
+		Message: "No other policy with the same selectors makes the same change.",
+	}
+	if overlap != "" {
+		overlapping.Status, overlapping.Reason, overlapping.Message = metav1.ConditionTrue, v1alpha1.ReasonSameChange, overlap
+	}
+	for _, condition := range []metav1.Condition{ready, overlapping} {
+		condition.ObservedGeneration, condition.LastTransitionTime = k.object.Generation, now
+		if len(condition.Message) > maxCondition {
+			condition.Message = condition.Message[:maxCondition] + "..."
+		}
+		meta.SetStatusCondition(&status.Conditions, condition)
+	}
+	return status
+}
+
+func (c *Cluster) applyStatus(ctx context.Context, p *v1alpha1.TokenPolicy, status *v1alpha1.TokenPolicyStatus) error {
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
+	if err != nil {
+		return err
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{"status": fields}}
+	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.TokenPolicyKind))
+	object.SetName(p.Name)
+	// The uid keeps a status from a policy that was deleted and made again.
+	object.SetUID(p.UID)
+	_, err = c.client.ApplyStatus(ctx, p.Name, object, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+	return err
+}
