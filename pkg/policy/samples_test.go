@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 // wants returns the values of the comments "# KEY: VALUE" of a sample.
@@ -55,5 +57,53 @@ func TestSamplesInAFile(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+}
+
+// docs/policy.md tells of every field that the CRD has.
+func TestEveryFieldIsDocumented(t *testing.T) {
+	read := func(path string) []byte {
+		text, err := os.ReadFile(filepath.Join("..", "..", path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	docs := string(read("docs/policy.md"))
+	type schema struct {
+		Properties map[string]*schema `json:"properties"`
+		Items      *schema            `json:"items"`
+	}
+	var crd struct {
+		Spec struct {
+			Versions []struct {
+				Schema struct {
+					OpenAPIV3Schema schema `json:"openAPIV3Schema"`
+				} `json:"schema"`
+			} `json:"versions"`
+		} `json:"spec"`
+	}
+	if err := yaml.Unmarshal(read("config/crd/tokenward.dev_tokenpolicies.yaml"), &crd); err != nil {
+		t.Fatal(err)
+	}
+	fields := 0
+	var walk func(name string, s *schema)
+	walk = func(name string, s *schema) {
+		if s == nil || s.Properties["matchLabels"] != nil || name == "conditions" {
+			return // a LabelSelector and a Condition are Kubernetes' own
+		}
+		for child, sub := range s.Properties {
+			fields++
+			if !regexp.MustCompile("`([a-zA-Z.\\[\\]]*\\.)?" + child + "(\\[\\])?`|\\." + child + "(\\[\\])?[.`]").MatchString(docs) {
+				t.Errorf("docs/policy.md does not tell of %s.%s", name, child)
+			}
+			walk(child, sub)
+			walk(child, sub.Items)
+		}
+	}
+	walk("spec", crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"])
+	walk("status", crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["status"])
+	if fields < 30 {
+		t.Errorf("only %d fields", fields)
 	}
 }
