@@ -71,6 +71,7 @@ func show(ctx context.Context, dir string, once bool) (err error) {
 	options := app.NewOptions()
 	options.ClusterState = filepath.Join(dir, "cluster")
 	options.PolicyFile = filepath.Join(dir, "policy.yaml")
+	options.ServiceAccountKeyFiles = []string{filepath.Join(dir, "keys", "current.pub")}
 	options.SelfSigned, options.CertDir = true, work
 	options.WebhookHost, options.WebhookPort = "127.0.0.1", port
 	options.MetricsAddr, options.HealthAddr, options.ShutdownDelay = "0", "0", 0

@@ -179,13 +179,13 @@ func readBody(from io.Reader, length int64) ([]byte, error) {
 }
 
 func (h *Handler) judge(r *http.Request, arrived time.Time, request *Request) policy.Verdict {
-	request.review.AtMost = h.AtMost
+	request.review.AtMost, request.review.Now = h.AtMost, h.Now()
 	plan := h.Policies.Snapshot().Plan(&request.review)
 	// The server's shutdown cancels the request's context; a review in flight is
 	// still answered in full.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), arrived.Add(gatherBudget(r.URL.Query().Get("timeout"))))
 	defer cancel()
-	verdict := plan.Judge(h.Source.Gather(ctx, arrived, plan.Needs), h.Now())
+	verdict := plan.Judge(h.Source.Gather(ctx, arrived, plan.Needs))
 	verdict.Warnings = append(verdict.Warnings, request.warnings...)
 	return verdict
 }

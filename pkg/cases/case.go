@@ -29,6 +29,7 @@ import (
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/strictyaml"
+	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -42,9 +43,9 @@ type File struct {
 	// every namespace has them.
 	Unknown []Object `json:"unknown,omitempty"`
 	Absent  []Object `json:"absent,omitempty"`
-	// Keys are PEM files beside the case with what the API server accepts, or
-	// the word unknown; Issuers are accepted besides the legacy issuer. No check
-	// of this version reads them.
+	// Keys are files beside the case with what the API server accepts (PEM or
+	// JWKS), or the word unknown, as where they are left out; Issuers are accepted
+	// besides the legacy issuer.
 	Keys    json.RawMessage `json:"keys,omitempty"`
 	Issuers []string        `json:"issuers,omitempty"`
 	// Policies are TokenPolicies; without them the built-in defaults hold.
@@ -183,7 +184,7 @@ func compile(compiler *policy.Compiler, d *strictyaml.Document) (*Case, error) {
 	if c.File.Now != nil {
 		c.now = c.File.Now.Time
 	}
-	for _, step := range []func(*strictyaml.Document) error{c.checkExpect, c.useCluster, c.usePolicies, c.useRequest} {
+	for _, step := range []func(*strictyaml.Document) error{c.checkExpect, c.useCluster, c.useKeys, c.usePolicies, c.useRequest} {
 		if err := step(d); err != nil {
 			return nil, err
 		}
@@ -239,8 +240,35 @@ func (c *Case) useCluster(d *strictyaml.Document) error {
 	return nil
 }
 
+// useKeys reads what the API server accepts. Without keys that is unknown.
+func (c *Case) useKeys(d *strictyaml.Document) error {
+	if empty(c.File.Keys) || string(c.File.Keys) == `"unknown"` {
+		c.cluster.Keys = token.NewKeySet(token.KeySetOptions{Unavailable: true, Issuers: c.File.Issuers})
+		return nil
+	}
+	var files []string
+	if err := json.Unmarshal(c.File.Keys, &files); err != nil {
+		return d.ErrorAt("keys", "want a list of files, or the word unknown")
+	}
+	options := token.KeySetOptions{Issuers: c.File.Issuers, Settled: true}
+	for i, file := range files {
+		at := fmt.Sprintf("keys[%d]", i)
+		data, err := os.ReadFile(filepath.Join(filepath.Dir(d.Source), file))
+		if err != nil {
+			return d.ErrorAt(at, err.Error())
+		}
+		keys, err := token.ParseKeys(data)
+		if err != nil {
+			return d.ErrorAt(at, file+": "+err.Error())
+		}
+		options.Keys = append(options.Keys, keys...)
+	}
+	c.cluster.Keys = token.NewKeySet(options)
+	return nil
+}
+
 func (c *Case) declare(d *strictyaml.Document, at string, o Object, state facts.State) error {
-	kinds := []string{"Secret", "ConfigMap", "ServiceAccount", "Namespace", "ClusterTrustBundle", "SecretProviderClass"}
+	kinds := []string{"Secret", "ConfigMap", "ServiceAccount", "Namespace", "ClusterTrustBundle", "SecretProviderClass", "Pod", "Node"}
 	switch {
 	case !slices.Contains(kinds, o.Kind):
 		return d.ErrorAt(at+".kind", fmt.Sprintf("%q is none of %s", o.Kind, strings.Join(kinds, ", ")))
@@ -248,7 +276,7 @@ func (c *Case) declare(d *strictyaml.Document, at string, o Object, state facts.
 		return d.ErrorAt(at, "name must be given")
 	}
 	id := facts.Object{Kind: reference.Kind(o.Kind), Namespace: o.Namespace, Name: o.Name}
-	switch clusterScoped := o.Kind == "Namespace" || o.Kind == "ClusterTrustBundle"; {
+	switch clusterScoped := o.Kind == "Namespace" || o.Kind == "ClusterTrustBundle" || o.Kind == "Node"; {
 	case clusterScoped && o.Namespace != "":
 		return d.ErrorAt(at+".namespace", "a "+o.Kind+" is in no namespace")
 	case !clusterScoped && o.Namespace == "":

@@ -14,8 +14,9 @@ func (c *Case) Verdict() policy.Verdict { return c.VerdictOn(c.review) }
 
 // VerdictOn judges another review by the policies and the cluster of the case.
 func (c *Case) VerdictOn(review *policy.Review) policy.Verdict {
+	review.Now = c.now
 	plan := c.snapshot.Plan(review)
-	return plan.Judge(c.cluster.Gather(plan.Needs), c.now)
+	return plan.Judge(c.cluster.Gather(plan.Needs))
 }
 
 // Snapshot returns the policies of the case.

@@ -8,6 +8,7 @@ package facts
 
 import (
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -55,6 +56,9 @@ const (
 const (
 	// Namespace answers with Labels and Whole.
 	Namespace reference.Kind = "Namespace"
+	// Pod and Node answer with UID and Deleting: tokens are bound to them.
+	Pod  reference.Kind = "Pod"
+	Node reference.Kind = "Node"
 	// TokenSecretsOf is no object: it asks for the Names of the token Secrets
 	// of the account Name. It is a hint for messages, never a ground to deny.
 	TokenSecretsOf reference.Kind = "TokenSecretsOf"
@@ -94,12 +98,17 @@ type Query struct {
 	Object
 	// Keys of a Secret or ConfigMap whose state the answer must tell.
 	Keys []string
+	// Inside asks for UID and Deleting, and what a Secret or a ServiceAccount holds.
+	Inside bool
+	// Fresh asks for an answer that no index had: whoever is about to find fault
+	// with what an earlier answer held asks so once more.
+	Fresh bool
 }
 
 // Fact answers a query. It never holds the value of a key.
 type Fact struct {
 	State State
-	Why   Why // where State, or that of a key, is Unknown
+	Why   Why // where State, that of a key, or what the object holds is unknown
 	// Keys has the state of every key that was asked for.
 	Keys map[string]State
 	// Labels of a Namespace, and all of it as decoded JSON without managedFields.
@@ -109,6 +118,17 @@ type Fact struct {
 	// Names of the Secrets that the Secrets Store CSI driver makes for a pod
 	// that mounts this SecretProviderClass; or see TokenSecretsOf. Sorted.
 	Names []string
+
+	// Inside and Fresh tell that the answer is as such a query wants it.
+	Inside, Fresh bool
+	// UID is empty where manifests do not give it. Deleting is the deletion
+	// timestamp; zero if the object is not being deleted.
+	UID      string
+	Deleting time.Time
+	// Secret is what a Secret holds.
+	Secret *Secret
+	// Automount is automountServiceAccountToken of a ServiceAccount.
+	Automount *bool
 }
 
 // Key returns what is known of a key. An absent object has no keys.
@@ -119,12 +139,16 @@ func (f *Fact) Key(name string) State {
 	return f.Keys[name]
 }
 
+// Known reports whether the answer tells all that was asked: not only that the
+// object exists, while what it holds could not be read.
+func (f *Fact) Known() bool { return f.State != Unknown && f.Why == NotAsked }
+
 // answers reports whether the fact settles the query, be it with "unknown".
 func (f *Fact) answers(q *Query) bool {
 	if f.State == Absent || (f.State == Unknown && f.Why != NotAsked) {
 		return true
 	}
-	if f.State != Present {
+	if f.State != Present || (q.Inside && !f.Inside) || (q.Fresh && !f.Fresh) {
 		return false
 	}
 	for _, k := range q.Keys {
@@ -158,8 +182,9 @@ func (s *Set) Put(o Object, f Fact) {
 	s.facts[o] = f
 }
 
-// maxRounds bounds Collect. The longest chain of questions has three links
-// (namespace, Secret, SecretProviderClass).
+// maxRounds bounds Collect. The longest chain of questions has five links
+// (namespace, Secret, what its token names, all of that afresh, and what a
+// fresher token names).
 const maxRounds = 8
 
 // Collect asks until nothing more is needed. needs names the queries that the
@@ -189,6 +214,10 @@ func (s *Set) fail(q *Query, f Fact) {
 		s.Put(q.Object, Fact{Why: Failed})
 		return
 	}
+	if (q.Inside && !f.Inside) || (q.Fresh && !f.Fresh) {
+		s.Put(q.Object, Fact{Why: Failed})
+		return
+	}
 	keys := make(map[string]State, len(q.Keys))
 	for _, k := range q.Keys {
 		keys[k] = f.Keys[k]
@@ -203,12 +232,17 @@ func (s *Set) open(queries []Query) []Query {
 next:
 	for i := range queries {
 		q := &queries[i]
-		if f, ok := s.facts[q.Object]; ok && f.answers(q) {
-			continue
+		if f, ok := s.facts[q.Object]; ok {
+			if f.answers(q) {
+				continue
+			}
+			// The next answer takes the place of this one: it must tell no less.
+			q.Inside, q.Fresh = q.Inside || f.Inside, q.Fresh || f.Fresh
 		}
 		for j := range open {
 			if open[j].Object == q.Object {
 				open[j].Keys = union(open[j].Keys, q.Keys)
+				open[j].Inside, open[j].Fresh = open[j].Inside || q.Inside, open[j].Fresh || q.Fresh
 				continue next
 			}
 		}

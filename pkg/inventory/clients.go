@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/reference"
 )
 
@@ -27,9 +30,12 @@ type clients struct {
 	core     kubernetes.Interface
 	metadata metadata.Interface
 	dynamic  dynamic.Interface
+
+	signing       *signing
+	verifications *prometheus.CounterVec
 }
 
-func newClients(config *rest.Config) (*clients, error) {
+func newClients(config *rest.Config, signing *signing, m *metrics.Metrics) (*clients, error) {
 	typed := rest.CopyConfig(config)
 	typed.ContentType = runtime.ContentTypeProtobuf
 	typed.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -45,7 +51,7 @@ func newClients(config *rest.Config) (*clients, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &clients{core: core, metadata: meta, dynamic: dyn}, nil
+	return &clients{core: core, metadata: meta, dynamic: dyn, signing: signing, verifications: m.TokenVerifications}, nil
 }
 
 // got is what a read brought of an object that exists. Never a value.
@@ -55,9 +61,14 @@ type got struct {
 	keys    map[string]struct{}
 	whole   *wholeObject // a Namespace
 	names   []string
+
+	deleting   time.Time
+	secret     *facts.Secret
+	automount  *bool  // a ServiceAccount's
+	generation uint64 // of the trust that tokens were checked with
 }
 
-// get reads an object. whole asks for its keys, too. The error is the client's.
+// get reads an object. whole asks for what it holds, too. The error is the client's.
 func (c *clients) get(ctx context.Context, o facts.Object, whole bool) (got, error) {
 	switch o.Kind {
 	case reference.Secret:
@@ -66,7 +77,7 @@ func (c *clients) get(ctx context.Context, o facts.Object, whole bool) (got, err
 			if err != nil {
 				return got{}, err
 			}
-			return got{uid: s.UID, version: s.ResourceVersion, keys: keysOf(s.Data)}, nil
+			return *c.inside(s), nil
 		}
 		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("secrets"), o)
 	case reference.ConfigMap:
@@ -83,7 +94,18 @@ func (c *clients) get(ctx context.Context, o facts.Object, whole bool) (got, err
 		}
 		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("configmaps"), o)
 	case reference.ServiceAccount:
+		if whole {
+			a, err := c.core.CoreV1().ServiceAccounts(o.Namespace).Get(ctx, o.Name, metav1.GetOptions{})
+			if err != nil {
+				return got{}, err
+			}
+			return got{uid: a.UID, version: a.ResourceVersion, deleting: deletion(a), automount: a.AutomountServiceAccountToken}, nil
+		}
 		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("serviceaccounts"), o)
+	case facts.Pod:
+		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("pods"), o)
+	case facts.Node:
+		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("nodes"), o)
 	case facts.Namespace:
 		u, err := c.dynamic.Resource(corev1.SchemeGroupVersion.WithResource("namespaces")).Get(ctx, o.Name, metav1.GetOptions{})
 		if err != nil {
@@ -108,8 +130,11 @@ func keysOf[V any](data map[string]V) map[string]struct{} {
 
 // meta reads the metadata alone: data stays in the API server.
 func (c *clients) meta(ctx context.Context, resource schema.GroupVersionResource, o facts.Object) (got, error) {
-	_, err := c.metadata.Resource(resource).Namespace(o.Namespace).Get(ctx, o.Name, metav1.GetOptions{})
-	return got{}, err
+	m, err := c.metadata.Resource(resource).Namespace(o.Namespace).Get(ctx, o.Name, metav1.GetOptions{})
+	if err != nil {
+		return got{}, err
+	}
+	return got{uid: m.UID, version: m.ResourceVersion, deleting: deletion(m)}, nil
 }
 
 // trustBundleVersions are tried in turn: which one is served depends on the

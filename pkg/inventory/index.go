@@ -24,7 +24,8 @@ type index struct {
 	count      int
 	seed       maphash.Seed // for identities that are not of the usual form
 	onCount    func(objects int)
-	onChange   func(namespace, name string) // an object was changed or deleted
+	// onChange is called when an object was changed or, with nil, deleted.
+	onChange func(namespace, name string, now *entry)
 }
 
 // entry is all that is kept of an object besides its name.
@@ -37,7 +38,7 @@ type entry struct {
 func newIndex(onCount func(int)) *index {
 	return &index{
 		namespaces: map[string]map[string]entry{}, whole: map[string]*wholeObject{},
-		seed: maphash.MakeSeed(), onCount: onCount, onChange: func(string, string) {},
+		seed: maphash.MakeSeed(), onCount: onCount, onChange: func(string, string, *entry) {},
 	}
 }
 
@@ -70,18 +71,25 @@ func (x *index) namesWith(namespace string, selects func(name string) bool) []st
 }
 
 // put and remove hold no lock.
-func (x *index) put(o metav1.Object) {
+func (x *index) put(o metav1.Object) entry {
 	names := x.namespaces[o.GetNamespace()]
 	if names == nil {
 		names = map[string]entry{}
 		x.namespaces[o.GetNamespace()] = names
 	}
 	before := len(names)
-	names[o.GetName()] = x.entryOf(o)
+	e := x.entryOf(o)
+	names[o.GetName()] = e
 	x.count += len(names) - before
-	if s, ok := o.(*slim); ok && x.keepWhole {
-		x.whole[o.GetName()] = s.whole
+	if x.keepWhole {
+		switch o := o.(type) {
+		case *slim:
+			x.whole[o.name] = o.whole
+		case *unstructured.Unstructured:
+			x.whole[o.GetName()] = wholeOf(o)
+		}
 	}
+	return e
 }
 
 func (x *index) remove(namespace, name string) {
@@ -150,8 +158,8 @@ func (f *feed) Update(obj any) error {
 	}
 	f.index.mu.Lock()
 	defer f.index.mu.Unlock()
-	f.index.put(o)
-	f.index.onChange(o.GetNamespace(), o.GetName())
+	e := f.index.put(o)
+	f.index.onChange(o.GetNamespace(), o.GetName(), &e)
 	f.index.onCount(f.index.count)
 	return nil
 }
@@ -168,7 +176,7 @@ func (f *feed) Delete(obj any) error {
 	f.index.mu.Lock()
 	defer f.index.mu.Unlock()
 	f.index.remove(o.GetNamespace(), o.GetName())
-	f.index.onChange(o.GetNamespace(), o.GetName())
+	f.index.onChange(o.GetNamespace(), o.GetName(), nil)
 	f.index.onCount(f.index.count)
 	return nil
 }
@@ -205,7 +213,8 @@ func (f *feed) Replace(list []any, _ string) error {
 func (f *feed) Resync() error { return nil }
 
 // Transformer implements cache.TransformingStore: objects are reduced before a
-// Reflector buffers them. Annotations may hold a Secret's data in the clear
+// Reflector buffers them; those that come by a list or later are not, so that
+// put takes them as they are. Annotations may hold a Secret's data in the clear
 // (last-applied-configuration), so nothing but what is needed is kept.
 func (f *feed) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {

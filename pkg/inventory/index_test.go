@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
@@ -66,6 +67,41 @@ func TestAFeedOfOneNamespaceLeavesTheOthersAlone(t *testing.T) {
 	}
 }
 
+// Reflectors reduce what a watch begins with, and nothing else.
+func TestNamespacesAreKeptWholeHoweverTheyCome(t *testing.T) {
+	x := newIndex(func(int) {})
+	x.keepWhole = true
+	f := &feed{index: x, onSynced: func() {}}
+	namespace := func(team string) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{
+			"name": "shop", "labels": map[string]any{"team": team}, "managedFields": []any{map[string]any{"manager": "kubectl"}},
+		}}}
+	}
+	reduced, err := f.Transformer()(namespace("first"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		team string
+		do   func() error
+	}{
+		{"first", func() error { return f.Update(reduced) }},
+		{"second", func() error { return f.Update(namespace("second")) }},
+		{"third", func() error { return f.Replace([]any{namespace("third")}, "1") }},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		whole := x.wholeOf("shop")
+		if whole == nil || whole.labels["team"] != step.team {
+			t.Fatalf("%s: got %+v", step.team, whole)
+		}
+		if metadata := whole.fields["metadata"].(map[string]any); metadata["managedFields"] != nil {
+			t.Errorf("%s: managedFields are kept", step.team)
+		}
+	}
+}
+
 func TestOddIdentitiesAreToldApart(t *testing.T) {
 	x := newIndex(func(int) {})
 	if x.compactUID("not-a-uuid") == x.compactUID("not-a-uuid-2") || x.compactVersion("x") == x.compactVersion("y") {
@@ -92,28 +128,51 @@ func TestNothingButTheIdentityIsBuffered(t *testing.T) {
 
 func containsMarker(text string) bool { return strings.Contains(text, "MARKER") }
 
-func TestKeysAreGoodForOneVersionOnly(t *testing.T) {
-	c := newKeyCache()
+func TestWhatAnObjectHoldsIsGoodForItsVersion(t *testing.T) {
+	c := newInsideCache()
 	o := facts.Object{Kind: reference.Secret, Namespace: "a", Name: "1"}
-	c.put(o, entry{version: 1}, map[string]struct{}{"k": {}})
-	if _, ok := c.get(o, entry{version: 1}); !ok {
-		t.Error("the keys are not kept")
+	at := func(version uint64) *inside { return &inside{entry: entry{version: version}} }
+	c.put(o, at(2))
+	for _, known := range []uint64{1, 2} {
+		if _, ok := c.get(o, entry{version: known}); !ok {
+			t.Errorf("version 2 is not given out while the index knows version %d", known)
+		}
 	}
-	if _, ok := c.get(o, entry{version: 2}); ok {
-		t.Error("the keys of another version are given out")
+	if _, ok := c.get(o, entry{version: 3}); ok {
+		t.Error("what an earlier version held is given out")
 	}
-	if _, ok := c.get(o, entry{version: 1, uid: [16]byte{1}}); ok {
-		t.Error("the keys of another object of the same name are given out")
+	if _, ok := c.get(o, entry{version: 2, uid: [16]byte{1}}); ok {
+		t.Error("what another object of the same name held is given out")
 	}
-	c.forget(o)
-	if _, ok := c.get(o, entry{version: 1}); ok {
-		t.Error("the keys are not forgotten")
+	c.put(o, at(1))
+	c.outdate(o, entry{version: 2})
+	if _, ok := c.get(o, entry{version: 2}); !ok {
+		t.Error("an earlier version takes the place of a later one")
 	}
-	for i := range maxKeyed + 10 {
-		c.put(facts.Object{Kind: reference.Secret, Namespace: "a", Name: fmt.Sprint(i)}, entry{}, nil)
+	c.outdate(o, entry{version: 3})
+	if len(c.objects) != 0 {
+		t.Error("it is kept though the object has changed")
 	}
-	if len(c.objects) != maxKeyed {
-		t.Errorf("%d objects are kept", len(c.objects))
+}
+
+func TestWhatWasReadIsBoundedAndTokenSecretsStay(t *testing.T) {
+	c := newInsideCache()
+	object := func(i int) facts.Object {
+		return facts.Object{Kind: reference.Secret, Namespace: "a", Name: fmt.Sprint(i)}
+	}
+	c.put(object(-1), &inside{watched: true})
+	for i := range maxInsides + 10 {
+		c.put(object(i), &inside{})
+	}
+	if len(c.objects) != maxInsides+1 || c.read != maxInsides {
+		t.Errorf("%d objects are kept, %d of them read", len(c.objects), c.read)
+	}
+	if _, ok := c.objects[object(-1)]; !ok {
+		t.Error("a token Secret was dropped")
+	}
+	c.keepWatched("a", nil)
+	if _, ok := c.objects[object(-1)]; ok {
+		t.Error("a token Secret that is gone is kept")
 	}
 }
 

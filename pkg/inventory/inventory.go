@@ -12,7 +12,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +40,8 @@ type Options struct {
 	// StaleAfter is how long a watch may be silent before the index no longer
 	// answers without a read. API servers send a bookmark every minute.
 	StaleAfter time.Duration
+	// Signing says by which keys tokens are verified.
+	Signing SigningOptions
 }
 
 // defaultStaleAfter allows two bookmarks to be late.
@@ -49,7 +50,9 @@ const defaultStaleAfter = 150 * time.Second
 // Inventory answers queries from an index and by live reads.
 type Inventory struct {
 	watched    map[reference.Kind]*watched
-	keys       *keyCache
+	insides    *insideCache
+	signing    *signing
+	tokens     *tokenWatch
 	reader     *reader
 	staleAfter time.Duration
 	metrics    *metrics.Metrics
@@ -60,7 +63,11 @@ type Inventory struct {
 func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*Inventory, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // a budget of our own takes the place of the client's limiter
-	reader, err := newReader(config, m, log)
+	signing, err := newSigning(config, o.Signing, m, log.WithName("keys"))
+	if err != nil {
+		return nil, err
+	}
+	reader, err := newReader(config, signing, m, log)
 	if err != nil {
 		return nil, err
 	}
@@ -69,17 +76,29 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 		return nil, fmt.Errorf("inventory: %w", err)
 	}
 	v := &Inventory{
-		watched: map[reference.Kind]*watched{}, keys: newKeyCache(), reader: reader, staleAfter: o.StaleAfter, metrics: m,
+		watched: map[reference.Kind]*watched{}, insides: newInsideCache(), signing: signing, reader: reader, staleAfter: o.StaleAfter, metrics: m,
 	}
 	if v.staleAfter == 0 {
 		v.staleAfter = defaultStaleAfter
 	}
 	for kind, resource := range watchedKinds() {
 		w := newWatched(kind, resource, o.Namespaces, listers{metadata: client, dynamic: reader.clients.dynamic}, m, log.WithName("watch"))
-		w.index.onChange = func(namespace, name string) {
-			v.keys.forget(facts.Object{Kind: kind, Namespace: namespace, Name: name})
+		w.index.onChange = func(namespace, name string, now *entry) {
+			o := facts.Object{Kind: kind, Namespace: namespace, Name: name}
+			if now == nil {
+				v.insides.forget(o)
+				return
+			}
+			v.insides.outdate(o, *now)
 		}
 		v.watched[kind] = w
+	}
+	v.tokens = newTokenWatch(v, reader.clients.core, o.Namespaces, log.WithName("tokens"))
+	signing.onChange = func() {
+		select {
+		case v.tokens.verify <- struct{}{}:
+		default:
+		}
 	}
 	reader.onWhole = v.keep
 	return v, nil
@@ -93,6 +112,11 @@ func (v *Inventory) Start(ctx context.Context) error {
 			group.Go(func() { r.RunWithContext(ctx) })
 		}
 	}
+	for _, r := range v.tokens.reflectors() {
+		group.Go(func() { r.RunWithContext(ctx) })
+	}
+	group.Go(func() { v.tokens.reverify(ctx) })
+	group.Go(func() { v.signing.run(ctx) })
 	group.Go(func() { v.watchAges(ctx) })
 	group.Wait()
 	return nil
@@ -123,7 +147,8 @@ func (v *Inventory) Synced() bool {
 			return false
 		}
 	}
-	return true
+	// Whether the keys could be read or not: without them tokens are unknown.
+	return v.tokens.synced() && v.signing.tried.Load()
 }
 
 // Gather answers what a review needs, for a request that arrived at the given
@@ -142,7 +167,7 @@ func (v *Inventory) Gather(ctx context.Context, arrived time.Time, needs func(*f
 		}
 		for len(live) > reads {
 			last := len(live) - 1
-			set.Put(live[last].Object, facts.Fact{Why: facts.Throttled})
+			set.Put(live[last].Object, v.atLeast(&live[last], facts.Fact{Why: facts.Throttled}, arrived))
 			live = live[:last]
 		}
 		reads -= len(live)
@@ -151,13 +176,14 @@ func (v *Inventory) Gather(ctx context.Context, arrived time.Time, needs func(*f
 }
 
 // indexed answers from memory. Only "present" is answered so: that something is
-// absent, object or key, is always confirmed live.
+// absent, object or key, is always confirmed live; and what an object holds only
+// to those who did not ask for a fresh answer.
 func (v *Inventory) indexed(q *facts.Query, now time.Time) (facts.Fact, bool) {
 	if q.Kind == facts.TokenSecretsOf {
-		return facts.Fact{State: facts.Present, Names: v.tokenSecretsOf(q)}, true
+		return facts.Fact{State: facts.Present, Names: v.tokenSecretsOf(q), Fresh: true}, true
 	}
 	w := v.watched[q.Kind]
-	if w == nil || w.age(now) > v.staleAfter {
+	if w == nil || q.Fresh || w.age(now) > v.staleAfter {
 		return facts.Fact{}, false
 	}
 	e, ok := w.index.get(q.Namespace, q.Name)
@@ -165,24 +191,36 @@ func (v *Inventory) indexed(q *facts.Query, now time.Time) (facts.Fact, bool) {
 		return facts.Fact{}, false
 	}
 	f := facts.Fact{State: facts.Present}
-	if q.Kind == namespaceKind {
+	switch {
+	case q.Kind == namespaceKind:
 		whole := w.index.wholeOf(q.Name)
 		if whole == nil {
 			return facts.Fact{}, false
 		}
 		f.Labels, f.Whole = whole.labels, whole.fields
 		return f, true
-	}
-	if len(q.Keys) == 0 {
+	case len(q.Keys) == 0 && !q.Inside:
 		return f, true
 	}
-	keys, ok := v.keys.get(q.Object, e)
-	if !ok {
+	return v.insideFact(q, e)
+}
+
+// insideFact answers from what was read of an object in the version that the
+// index knows.
+func (v *Inventory) insideFact(q *facts.Query, e entry) (facts.Fact, bool) {
+	i, ok := v.insides.get(q.Object, e)
+	if !ok || (q.Inside && (e.deleting || !i.checkedWith(v.signing.Trust()))) {
 		return facts.Fact{}, false
 	}
-	f.Keys = make(map[string]facts.State, len(q.Keys))
+	f := facts.Fact{State: facts.Present}
+	if q.Inside {
+		f.Inside, f.UID, f.Secret, f.Automount = true, i.uidText, i.secret, i.automount
+	}
+	if len(q.Keys) > 0 {
+		f.Keys = make(map[string]facts.State, len(q.Keys))
+	}
 	for _, k := range q.Keys {
-		if _, ok := keys[k]; !ok {
+		if _, ok := i.keys[k]; !ok {
 			return facts.Fact{}, false
 		}
 		f.Keys[k] = facts.Present
@@ -190,20 +228,20 @@ func (v *Inventory) indexed(q *facts.Query, now time.Time) (facts.Fact, bool) {
 	return f, true
 }
 
-// keep keeps the keys of an object that was read whole, if the index knows it.
+// keep keeps what an object that was read whole holds, if the index knows it.
 func (v *Inventory) keep(o facts.Object, got *got) {
 	if w := v.watched[o.Kind]; w != nil {
 		if _, ok := w.index.get(o.Namespace, o.Name); ok {
-			v.keys.put(o, entry{uid: w.index.compactUID(got.uid), version: w.index.compactVersion(got.version)}, got.keys)
+			v.insides.put(o, v.insideOf(got, false))
 		}
 	}
 }
 
-// tokenSecretsOf goes by the names that the token controller gave, ACCOUNT-token-xxxxx.
+// tokenSecretsOf goes by what token Secrets are annotated with.
 func (v *Inventory) tokenSecretsOf(q *facts.Query) []string {
 	names := v.watched[reference.Secret].index.namesWith(q.Namespace, func(name string) bool {
-		suffix, ok := strings.CutPrefix(name, q.Name+"-token-")
-		return ok && len(suffix) == 5
+		account, ok := v.insides.accountOf(facts.Object{Kind: reference.Secret, Namespace: q.Namespace, Name: name})
+		return ok && account == q.Name
 	})
 	slices.Sort(names)
 	return names
@@ -223,6 +261,26 @@ func (v *Inventory) read(ctx context.Context, arrived time.Time, queries []facts
 	}
 	group.Wait()
 	for i := range queries {
-		set.Put(queries[i].Object, answers[i])
+		set.Put(queries[i].Object, v.atLeast(&queries[i], answers[i], arrived))
 	}
+}
+
+// atLeast puts what the index knows beside a read that failed: that an object
+// exists stays known, while what it holds is not.
+func (v *Inventory) atLeast(q *facts.Query, f facts.Fact, now time.Time) facts.Fact {
+	if f.State != facts.Unknown {
+		return f
+	}
+	known, ok := v.indexed(&facts.Query{Object: q.Object}, now)
+	if !ok {
+		return f
+	}
+	known.Why, known.Inside, known.Fresh = f.Why, q.Inside, q.Fresh
+	if len(q.Keys) > 0 {
+		known.Keys = make(map[string]facts.State, len(q.Keys))
+	}
+	for _, k := range q.Keys {
+		known.Keys[k] = facts.Unknown
+	}
+	return known
 }

@@ -31,6 +31,10 @@ func silentAPI(t *testing.T) (config *rest.Config, reads *atomic.Int32) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
+		if strings.HasPrefix(r.URL.Path, "/openid/") || strings.HasPrefix(r.URL.Path, "/.well-known/") { // no keys are published
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
 		if r.URL.Query().Get("watch") == "" {
 			reads.Add(1)
 			if path.Base(r.URL.Path) != "db" {
@@ -45,10 +49,14 @@ func silentAPI(t *testing.T) (config *rest.Config, reads *atomic.Int32) {
 			_, _ = w.Write([]byte(object(kind)))
 			return
 		}
-		if path.Base(r.URL.Path) == "secrets" {
+		kind := "PartialObjectMetadata"
+		if r.URL.Query().Get("fieldSelector") != "" { // token Secrets: there is none
+			kind = "Secret"
+		} else if path.Base(r.URL.Path) == "secrets" {
 			_, _ = w.Write([]byte(`{"type":"ADDED","object":` + object("PartialObjectMetadata") + "}\n"))
 		}
-		_, _ = w.Write([]byte(`{"type":"BOOKMARK","object":{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}}` + "\n"))
+		version := map[string]string{"Secret": "v1", "PartialObjectMetadata": "meta.k8s.io/v1"}[kind]
+		_, _ = w.Write([]byte(`{"type":"BOOKMARK","object":{"apiVersion":"` + version + `","kind":"` + kind + `","metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}}` + "\n"))
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	}))

@@ -32,7 +32,7 @@ type reader struct {
 	budget  *budget
 	metrics *metrics.Metrics
 	log     logr.Logger
-	// onWhole gets what was read of an object with its keys.
+	// onWhole gets what was read of an object with what it holds.
 	onWhole func(facts.Object, *got)
 
 	mu      sync.Mutex
@@ -58,8 +58,8 @@ type found struct {
 	keys map[string]struct{}
 }
 
-func newReader(config *rest.Config, m *metrics.Metrics, log logr.Logger) (*reader, error) {
-	c, err := newClients(config)
+func newReader(config *rest.Config, s *signing, m *metrics.Metrics, log logr.Logger) (*reader, error) {
+	c, err := newClients(config, s, m)
 	if err != nil {
 		return nil, fmt.Errorf("inventory: %w", err)
 	}
@@ -72,7 +72,7 @@ func newReader(config *rest.Config, m *metrics.Metrics, log logr.Logger) (*reade
 // read answers one query by a read that started after the request arrived.
 func (r *reader) read(ctx context.Context, arrived time.Time, q *facts.Query) facts.Fact {
 	for {
-		f, own := r.join(ctx, arrived, flightKey{Object: q.Object, whole: len(q.Keys) > 0})
+		f, own := r.join(ctx, arrived, flightKey{Object: q.Object, whole: len(q.Keys) > 0 || q.Inside})
 		select {
 		case <-f.done:
 			if f.found.Why == facts.Throttled && !own && ctx.Err() == nil && f.started.IsZero() {
@@ -152,7 +152,10 @@ func (r *reader) get(ctx context.Context, key flightKey, f *flight) found {
 	if key.whole {
 		r.onWhole(key.Object, &got)
 	}
-	fact := facts.Fact{State: facts.Present, Names: got.names}
+	fact := facts.Fact{
+		State: facts.Present, Names: got.names, Fresh: true,
+		Inside: key.whole, UID: string(got.uid), Deleting: got.deleting, Secret: got.secret, Automount: got.automount,
+	}
 	if got.whole != nil {
 		fact.Labels, fact.Whole = got.whole.labels, got.whole.fields
 	}

@@ -74,7 +74,7 @@ func slowServer(t *testing.T) (config *rest.Config, reads *atomic.Int32, letGo c
 
 func TestReadsAreSharedOnlyByRequestsThatArrivedBefore(t *testing.T) {
 	config, reads, letGo := slowServer(t)
-	r, err := newReader(config, metrics.New(), logr.Discard())
+	r, err := newReader(config, nil, metrics.New(), logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestReadsAreSharedOnlyByRequestsThatArrivedBefore(t *testing.T) {
 
 func TestAReadOutlivesTheRequestThatStartedIt(t *testing.T) {
 	config, reads, letGo := slowServer(t)
-	r, err := newReader(config, metrics.New(), logr.Discard())
+	r, err := newReader(config, nil, metrics.New(), logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}

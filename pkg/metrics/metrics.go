@@ -32,6 +32,10 @@ type Metrics struct {
 	// InventoryStale is how long ago the watch of a kind was last heard of, in
 	// seconds.
 	InventoryStale *prometheus.GaugeVec
+	// SigningKeys that tokens are verified by.
+	SigningKeys prometheus.Gauge
+	// TokenVerifications by what the signature says: valid, invalid, unknown.
+	TokenVerifications *prometheus.CounterVec
 	// Policies in force (ready="true"), and those that do not compile.
 	Policies *prometheus.GaugeVec
 	// ExemptionsExpired are exemptions whose time is over.
@@ -61,6 +65,8 @@ func New() *Metrics {
 	m.InventoryObjects = gauge("inventory_objects", "Objects in the index.", "kind")
 	m.InventorySynced = gauge("inventory_synced", "1 once the index has its first complete list.", "kind")
 	m.InventoryStale = gauge("inventory_stale_seconds", "How long ago the watch was last heard of.", "kind")
+	m.SigningKeys = gauge("signing_keys", "Keys that tokens are verified by.").WithLabelValues()
+	m.TokenVerifications = counter("token_verifications_total", "Tokens whose signature was checked.", "result")
 	m.Policies = gauge("policies", "Policies, by whether they are in force.", "ready")
 	m.ExemptionsExpired = gauge("exemptions_expired", "Exemptions whose time is over.").WithLabelValues()
 	m.CertificateNotAfter = gauge("serving_certificate_not_after_seconds", "When the serving certificate ends, in Unix seconds.").WithLabelValues()

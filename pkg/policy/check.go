@@ -34,7 +34,9 @@ type Check struct {
 
 // Input is all that a check may look at.
 type Input struct {
-	Pod        workload.Pod
+	Pod workload.Pod
+	// Old is the pod before an UPDATE; nil otherwise.
+	Old        *workload.Pod
 	Namespace  string
 	References []reference.Reference
 	Facts      *facts.Set
@@ -59,6 +61,10 @@ type Finding struct {
 	// Message tells what, where, what will happen and the cure, in at most
 	// MaxMessage characters without a line break.
 	Message string
+	// Echo marks what another finding tells, too: that a Secret could not be read
+	// (secret-exists), or of a template what its pods will be found to have. The
+	// default of a check does not repeat it; a policy that lists the check does.
+	Echo bool
 
 	// The rest is the verdict's.
 
@@ -79,6 +85,15 @@ func Checks() []Check {
 		configMapExists(),
 		trustBundleExists(),
 		serviceAccountExists(),
+		tokenSecretPopulated(),
+		tokenSecretOwner(),
+		tokenValid(),
+		tokenCACurrent(),
+		tokenOwnAccount(),
+		tokenLongLived(),
+		tokenInEnvironment(),
+		tokenDefaultAccount(),
+		tokenRequired(),
 	}
 }
 

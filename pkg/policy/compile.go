@@ -205,19 +205,6 @@ func (c *compilation) conditions(at *field.Path, conditions []v1alpha1.MatchCond
 	}
 }
 
-// laterChecks are names that policies may use already. They have no effect in
-// this version, and Policy.Warnings says so.
-func laterChecks() []string {
-	return []string{
-		"token-secret-populated", "token-secret-owner", "token-valid", "token-ca-current", "token-own-account",
-		"token-long-lived", "token-in-environment", "token-default-account", "token-required",
-	}
-}
-
-func (c *compilation) later(at *field.Path, name string) {
-	c.out.Warnings = append(c.out.Warnings, at.String()+": this version does not have the check "+name+" yet; it has no effect")
-}
-
 func (c *compilation) checkNamed(at *field.Path, name string) *Check {
 	ids := make([]string, len(c.checks))
 	for i := range c.checks {
@@ -226,7 +213,6 @@ func (c *compilation) checkNamed(at *field.Path, name string) *Check {
 		}
 		ids[i] = c.checks[i].ID
 	}
-	ids = append(ids, laterChecks()...)
 	detail := unknownCheck + "; known are " + strings.Join(ids, ", ")
 	if word := strictyaml.Nearest(name, ids); word != "" {
 		detail = fmt.Sprintf(unknownCheck+"; did you mean %q?", word)
@@ -237,13 +223,7 @@ func (c *compilation) checkNamed(at *field.Path, name string) *Check {
 
 func (c *compilation) rule(at *field.Path, r *v1alpha1.CheckRule) {
 	before := len(c.errs)
-	later := slices.Contains(laterChecks(), r.Name)
-	check := &Check{ID: r.Name, Parameters: []string{"gracePeriod"}}
-	if later {
-		c.later(at.Child("name"), r.Name)
-	} else {
-		check = c.checkNamed(at.Child("name"), r.Name)
-	}
+	check := c.checkNamed(at.Child("name"), r.Name)
 	action := c.oneOf(at.Child("action"), string(r.Action), "Off", "Audit", "Warn", "Deny")
 	if check == nil {
 		return
@@ -256,7 +236,7 @@ func (c *compilation) rule(at *field.Path, r *v1alpha1.CheckRule) {
 		action = string(check.Default)
 	}
 	parameters := c.parameters(at.Child("parameters"), check, r.Parameters)
-	if len(c.errs) == before && !later {
+	if len(c.errs) == before {
 		c.out.rules[r.Name] = rule{action: v1alpha1.Action(action), parameters: parameters}
 	}
 }
@@ -329,10 +309,6 @@ func (c *compilation) change(what string, to any) {
 func (c *compilation) exemption(at *field.Path, e *v1alpha1.Exemption) {
 	before := len(c.errs)
 	for i, name := range e.Checks {
-		if slices.Contains(laterChecks(), name) {
-			c.later(at.Child("checks").Index(i), name)
-			continue
-		}
 		c.checkNamed(at.Child("checks").Index(i), name)
 	}
 	out := exemption{

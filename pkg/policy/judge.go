@@ -2,10 +2,10 @@ package policy
 
 import (
 	"slices"
-	"time"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
 )
 
 // ruling is a finding with what the policies made of it.
@@ -17,17 +17,32 @@ type ruling struct {
 }
 
 // Judge runs the checks over the facts and lets the policies decide.
-func (p *Plan) Judge(set *facts.Set, now time.Time) Verdict {
+func (p *Plan) Judge(set *facts.Set) Verdict {
 	if p.passed != "" {
 		return Verdict{Allowed: true, Passed: p.passed}
 	}
 	p.settle(set)
-	p.input.Facts, p.input.Now = set, now
+	p.input.Facts = set
 	var rulings []ruling
+	first := 0 // ruling of the check at hand
 	for i := range p.trials {
-		rulings = p.try(&p.trials[i], rulings)
+		again := i > 0 && p.trials[i].check == p.trials[i-1].check
+		if !again {
+			first = len(rulings)
+		}
+		if rulings = p.try(&p.trials[i], rulings); again {
+			p.inFieldOrder(rulings[first:])
+		}
 	}
 	return p.verdict(rulings)
+}
+
+// inFieldOrder sorts what trials of one check with different parameters found.
+func (p *Plan) inFieldOrder(rulings []ruling) {
+	place := func(r *ruling) int {
+		return slices.IndexFunc(p.input.References, func(ref reference.Reference) bool { return ref.Path == r.finding.Path })
+	}
+	slices.SortStableFunc(rulings, func(a, b ruling) int { return place(&a) - place(&b) })
 }
 
 // try evaluates one trial. A finding that an earlier trial of the same check
@@ -80,6 +95,9 @@ func (p *Plan) rule(votes []vote, f Finding) ruling {
 // exemption if one brought it down.
 func (p *Plan) weigh(v *vote, f *Finding) (action v1alpha1.Action, exempted string) {
 	action = v.action
+	if f.Echo && v.policy == nil {
+		return v1alpha1.Off, ""
+	}
 	if (f.State == facts.Unknown || v.uncertain) && !v.denyUnknown {
 		action = weaker(action, v1alpha1.Audit)
 	}
@@ -125,8 +143,13 @@ func (r *ruling) wouldDo(action v1alpha1.Action, policies ...string) {
 }
 
 func (r *ruling) merge(o *ruling) {
-	if strength(o.finding.Action) > strength(r.finding.Action) {
+	switch mine, others := strength(r.finding.Action), strength(o.finding.Action); {
+	case others > mine:
 		r.finding = o.finding
+	case others == mine:
+		for _, name := range o.finding.Policies {
+			r.finding.Policies = withName(r.finding.Policies, name)
+		}
 	}
 	r.wouldDo(o.would, o.wouldPolicies...)
 }

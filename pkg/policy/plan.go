@@ -3,6 +3,7 @@ package policy
 import (
 	"slices"
 	"sync"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -20,6 +21,8 @@ type Review struct {
 	Operation   admissionv1.Operation
 	SubResource string
 	UserInfo    authenticationv1.UserInfo
+	// Now is the time of the judgement.
+	Now time.Time
 	// Namespace of the request: a pod may not carry it yet.
 	Namespace string
 	// Pod that the object stands for; nil where it stands for none.
@@ -71,8 +74,9 @@ func (s *Snapshot) Plan(r *Review) *Plan {
 	if p.passed != "" {
 		return p
 	}
-	p.input = Input{Pod: *r.Pod, Namespace: r.Namespace, References: reference.OfPod(r.Pod.Prefix, &r.Pod.Spec)}
+	p.input = Input{Pod: *r.Pod, Namespace: r.Namespace, Now: r.Now, References: reference.OfPod(r.Pod.Prefix, &r.Pod.Spec)}
 	if r.Operation == admissionv1.Update && r.Old != nil {
+		p.input.Old = r.Old
 		markUnchanged(p.input.References, reference.OfPod(r.Old.Prefix, &r.Old.Spec))
 	}
 	for _, policy := range s.policies {

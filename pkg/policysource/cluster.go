@@ -49,9 +49,14 @@ type kept struct {
 	errs     field.ErrorList
 }
 
+// statusQPS bounds how many statuses are written in a second.
+const statusQPS = 50
+
 // NewCluster returns a source that reads from the API server of config. Start
 // must run for it to become synced.
 func NewCluster(config *rest.Config, compiler *policy.Compiler, options policy.Options, m *metrics.Metrics, log logr.Logger) (*Cluster, error) {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = statusQPS, 2*statusQPS
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("policies: %w", err)

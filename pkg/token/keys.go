@@ -203,6 +203,9 @@ func (s *KeySet) Knows(id string) bool {
 	return slices.ContainsFunc(s.known.Keys, func(k Key) bool { return k.ID == id })
 }
 
+// Settled reports whether a key id that is not in the set is known to be gone.
+func (s *KeySet) Settled() bool { return s.known.Settled }
+
 func (s *KeySet) takesIssuer(c *Claims) bool {
 	return c.Kind == Legacy || slices.Contains(s.known.Issuers, c.Issuer)
 }

@@ -39,9 +39,12 @@ type Cluster struct {
 	AuditLog string
 
 	dir          string
+	bin          string
 	apiServerLog bytes.Buffer
 	env          *envtest.Environment
 	controller   *exec.Cmd
+	controllerCA string // the file that the controllers publish as ca.crt
+	signer       string // the file of the key that the controllers sign by
 }
 
 // Root returns the top directory of the project.
@@ -82,6 +85,7 @@ func (c *Cluster) start() error {
 	if err != nil {
 		return err
 	}
+	c.bin = bin
 	policy := filepath.Join(c.dir, "audit-policy.json")
 	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
 		return err
@@ -121,29 +125,29 @@ func (c *Cluster) start() error {
 	if err := os.WriteFile(c.Kubeconfig, kubeconfig, 0o600); err != nil {
 		return err
 	}
-	return c.startControllers(bin, server.CertDir)
+	c.controllerCA, c.signer = filepath.Join(c.dir, "ca.crt"), filepath.Join(server.CertDir, "sa-signer.key")
+	if err := os.WriteFile(c.controllerCA, c.Config.CAData, 0o600); err != nil {
+		return err
+	}
+	return c.StartControllers()
 }
 
-// startControllers runs the controllers that pods, their accounts and their
+// StartControllers runs the controllers that pods, their accounts and their
 // token Secrets depend on.
-func (c *Cluster) startControllers(bin, certDir string) error {
-	binary := filepath.Join(bin, "kube-controller-manager")
+func (c *Cluster) StartControllers() error {
+	binary := filepath.Join(c.bin, "kube-controller-manager")
 	if _, err := os.Stat(binary); err != nil {
 		return err
 	}
-	ca := filepath.Join(c.dir, "ca.crt")
-	if err := os.WriteFile(ca, c.Config.CAData, 0o600); err != nil {
-		return err
-	}
-	log, err := os.Create(filepath.Join(c.dir, "controller-manager.log"))
+	log, err := os.OpenFile(filepath.Join(c.dir, "controller-manager.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
 	c.controller = exec.Command(binary,
 		"--kubeconfig="+c.Kubeconfig,
-		"--service-account-private-key-file="+filepath.Join(certDir, "sa-signer.key"),
-		"--root-ca-file="+ca,
+		"--service-account-private-key-file="+c.signer,
+		"--root-ca-file="+c.controllerCA,
 		"--controllers="+strings.Join([]string{
 			"serviceaccount-controller", "serviceaccount-token-controller", "root-ca-certificate-publisher-controller",
 			"replicaset-controller", "deployment-controller", "job-controller", "cronjob-controller",
@@ -155,6 +159,31 @@ func (c *Cluster) startControllers(bin, certDir string) error {
 	// Whatever becomes of the test, its controllers end with it.
 	c.controller.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return c.controller.Start()
+}
+
+// StopControllers ends the controllers.
+func (c *Cluster) StopControllers() {
+	if c.controller != nil && c.controller.Process != nil {
+		_ = c.controller.Process.Kill()
+		_ = c.controller.Wait()
+	}
+	c.controller = nil
+}
+
+// SigningKey returns the file of the key that tokens are signed by.
+func (c *Cluster) SigningKey() string { return c.signer }
+
+// UseSigningKey restarts API server and controllers with a signing key, and with
+// the keys that tokens are verified by; all are files.
+func (c *Cluster) UseSigningKey(signer string, verify ...string) error {
+	c.StopControllers()
+	c.signer = signer
+	server := c.env.ControlPlane.GetAPIServer()
+	server.Configure().Set("service-account-signing-key-file", signer).Set("service-account-key-file", verify...)
+	if err := c.RestartAPIServer(func() {}); err != nil {
+		return err
+	}
+	return c.StartControllers()
 }
 
 // RestartAPIServer kills the API server, calls meanwhile, and starts it again
@@ -171,10 +200,7 @@ func (c *Cluster) RestartAPIServer(meanwhile func()) error {
 // Stop ends everything and removes what it wrote.
 func (c *Cluster) Stop() error {
 	var errs []error
-	if c.controller != nil && c.controller.Process != nil {
-		_ = c.controller.Process.Kill()
-		_ = c.controller.Wait()
-	}
+	c.StopControllers()
 	if c.env != nil {
 		errs = append(errs, c.env.Stop())
 	}

@@ -27,7 +27,7 @@ import (
 
 var resources = map[string]string{
 	"Secret": "secrets", "ConfigMap": "configmaps", "ServiceAccount": "serviceaccounts",
-	"ClusterTrustBundle": "clustertrustbundles", "SecretProviderClass": "secretproviderclasses",
+	"Pod": "pods", "Node": "nodes", "ClusterTrustBundle": "clustertrustbundles", "SecretProviderClass": "secretproviderclasses",
 }
 
 // installClasses makes SecretProviderClass known, as the Secrets Store CSI
@@ -111,6 +111,11 @@ func makeCluster(t, owner *testing.T, namespace string, manifests []json.RawMess
 			if err := unstructured.SetNestedField(o.Object, somePEM(t), "spec", "trustBundle"); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if annotations := o.GetAnnotations(); annotations[corev1.ServiceAccountUIDKey] != "" {
+			// The account has another uid here, and the Secret would be deleted.
+			delete(annotations, corev1.ServiceAccountUIDKey)
+			o.SetAnnotations(annotations)
 		}
 		resource := schema.GroupVersionResource{Group: gvk.Group, Version: gvk.Version, Resource: resources[gvk.Kind]}
 		_, err := d.Resource(resource).Namespace(o.GetNamespace()).Create(t.Context(), o, metav1.CreateOptions{})

@@ -211,10 +211,22 @@ func TestNoSecretByteStays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	tokens := tokenSecrets(t, ns, "before", tokensEach)
 	s := launchBinary(t, path, "--kubeconfig="+plane.Kubeconfig)
 	s.waitReady(t)
 	s.register(t, ns)
+	tokens = append(tokens, tokenSecrets(t, ns, "after", tokensEach)...)
 	answers := ""
+	for i := range tokensEach {
+		p := pod(fmt.Sprintf("t-%d", i), secretVolume(fmt.Sprintf("before-%d", i), false), secretKey(fmt.Sprintf("after-%d", i), "token"))
+		lines, err := try(t, ns, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := auditAnnotation(t, ns, p.Name, "findings")
+		mustContain(t, found, "token-in-environment") // it was looked into
+		answers += strings.Join(lines, "\n") + found
+	}
 	for i := range markedAfter {
 		name := fmt.Sprintf("w-%d", i)
 		if _, err := client.CoreV1().Secrets(ns).Create(t.Context(), secret(name, markedBefore+i), metav1.CreateOptions{}); err != nil {
@@ -243,12 +255,18 @@ func TestNoSecretByteStays(t *testing.T) {
 		if n := distinctMarkers(heap); n > leftovers {
 			return fmt.Errorf("heap dump %d: the data of %d Secrets", rounds, n)
 		}
+		if n := signaturesIn(string(heap), tokens); n > leftovers/4 {
+			return fmt.Errorf("heap dump %d: %d tokens", rounds, n)
+		}
 		return nil
 	})
 	_, metrics := s.get(s.metrics, "/metrics")
 	for where, text := range map[string]string{"log": s.log.String(), "metrics": metrics, "answers": answers} {
 		if n := strings.Count(text, "MARKER-"); n > 0 {
 			t.Errorf("%s: %d markers", where, n)
+		}
+		if n := signaturesIn(text, tokens); n > 0 {
+			t.Errorf("%s: %d tokens", where, n)
 		}
 		if text == "" {
 			t.Errorf("%s: nothing to look into", where)
@@ -263,7 +281,47 @@ func TestNoSecretByteStays(t *testing.T) {
 // leftovers allows for the receive buffers of open TLS connections, which keep
 // up to 16 KB of what came last until something longer comes. Anything that is
 // kept on purpose would be there for every Secret.
-const leftovers, markedBefore, markedAfter = 60, 900, 100
+const leftovers, markedBefore, markedAfter, tokensEach = 60, 900, 100, 60
+
+// tokenSecrets makes token Secrets of the account default and returns their tokens.
+func tokenSecrets(t *testing.T, ns, name string, n int) []string {
+	t.Helper()
+	for i := range n {
+		_, err := client.CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", name, i), Annotations: map[string]string{corev1.ServiceAccountNameKey: "default"}},
+			Type:       corev1.SecretTypeServiceAccountToken,
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	tokens := make([]string, n)
+	for i := range n {
+		waitUntil(t, func() error {
+			s, err := client.CoreV1().Secrets(ns).Get(t.Context(), fmt.Sprintf("%s-%d", name, i), metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if tokens[i] = string(s.Data["token"]); tokens[i] == "" {
+				return errors.New("the token controller has not filled " + s.Name)
+			}
+			return nil
+		})
+	}
+	return tokens
+}
+
+// signaturesIn counts the tokens whose signature is in a text: without it a
+// token opens nothing.
+func signaturesIn(text string, tokens []string) int {
+	n := 0
+	for _, token := range tokens {
+		if strings.Contains(text, token[strings.LastIndex(token, ".")+1:]) {
+			n++
+		}
+	}
+	return n
+}
 
 // distinctMarkers counts the Secrets whose data is in a heap dump.
 func distinctMarkers(heap []byte) int {
@@ -282,6 +340,10 @@ func plainTraffic(t *testing.T, ns string, round int) {
 		plain := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{"a": strings.Repeat("plain ", 5_000)}},
 			StringData: map[string]string{"k": strings.Repeat("plain ", 5_000)},
+		}
+		if i%2 == 1 { // through the watch of token Secrets, too
+			plain.Type = corev1.SecretTypeServiceAccountToken
+			plain.Annotations[corev1.ServiceAccountNameKey] = "default"
 		}
 		if _, err := client.CoreV1().Secrets(ns).Create(t.Context(), plain, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)

@@ -50,7 +50,8 @@ func TestActionsOnAMissingSecret(t *testing.T) {
 			ns := newNamespace(t)
 			s.register(t, ns)
 
-			warned, err := try(t, ns, pod("p", secretVolume("gone", false)))
+			// Without a token, so that nothing else is found.
+			warned, err := try(t, ns, pod("p", secretVolume("gone", false), func(s *corev1.PodSpec) { s.AutomountServiceAccountToken = new(bool) }))
 			if tt.refused {
 				if !apierrors.IsForbidden(err) {
 					t.Fatalf("want a refusal, got: %v", err)

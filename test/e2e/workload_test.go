@@ -122,12 +122,8 @@ func TestTemplateActionDeny(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	scale, err := api.GetScale(t.Context(), "web", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	scale.Spec.Replicas = 2
-	if _, err := api.UpdateScale(t.Context(), "web", scale, metav1.UpdateOptions{}); err != nil {
+	// As kubectl scale does.
+	if _, err := api.Patch(t.Context(), "web", types.MergePatchType, []byte(`{"spec":{"replicas":2}}`), metav1.PatchOptions{}, "scale"); err != nil {
 		t.Errorf("scale: %v", err)
 	}
 	if err := api.Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -33,13 +34,19 @@ type Options struct {
 	LogFormat     string
 
 	LeaderElectionNamespace string
+
+	ServiceAccountKeyFiles []string
+	ServiceAccountIssuers  []string
+	SigningKeyRefresh      time.Duration
+	SigningKeySettle       time.Duration
+	SigningKeysPartial     bool
 }
 
 // NewOptions returns the defaults.
 func NewOptions() *Options {
 	return &Options{
 		WebhookPort: 9443, MetricsAddr: ":8080", HealthAddr: ":8081", ShutdownDelay: 5 * time.Second,
-		LogLevel: "info", LogFormat: "json",
+		LogLevel: "info", LogFormat: "json", SigningKeyRefresh: time.Minute, SigningKeySettle: 10 * time.Minute,
 	}
 }
 
@@ -51,6 +58,11 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.DryRun, "dry-run", o.DryRun, "deny and change nothing, record everything")
 	f.StringSliceVar(&o.Namespaces, "namespaces", o.Namespaces, "watch and judge only these namespaces; all if empty")
 	f.StringArrayVar(&o.Workloads, "workload-resource", o.Workloads, "a resource with a pod template that /validate/workloads judges, too, such as argoproj.io/v1alpha1/rollouts=spec.template (repeatable)")
+	f.StringArrayVar(&o.ServiceAccountKeyFiles, "service-account-key-file", o.ServiceAccountKeyFiles, "keys that tokens are verified by, beside those that the API server publishes: PEM or JWKS (repeatable)")
+	f.StringArrayVar(&o.ServiceAccountIssuers, "service-account-issuer", o.ServiceAccountIssuers, "an issuer of tokens beside the one that the API server publishes (repeatable)")
+	f.DurationVar(&o.SigningKeyRefresh, "signing-key-refresh", o.SigningKeyRefresh, "how often the API server's keys are read")
+	f.DurationVar(&o.SigningKeySettle, "signing-key-settle", o.SigningKeySettle, "for how long refreshes must agree before a key counts as gone")
+	f.BoolVar(&o.SigningKeysPartial, "signing-keys-partial", o.SigningKeysPartial, "the API server does not publish all its keys: a key that is not known is never taken for gone")
 	f.IntVar(&o.WebhookPort, "webhook-port", o.WebhookPort, "port of the webhook")
 	f.StringVar(&o.WebhookHost, "webhook-host", o.WebhookHost, "address that the webhook listens on; all if empty")
 	f.StringVar(&o.CertDir, "cert-dir", o.CertDir, "directory with tls.crt and tls.key, reloaded when they change; with --self-signed, where ca.crt is written")
@@ -88,6 +100,14 @@ func (o *Options) Validate() error {
 	}
 	if problems := validation.IsDNS1123Label(o.LeaderElectionNamespace); o.LeaderElectionNamespace != "" && len(problems) > 0 {
 		fail("leader-election-namespace", "%q: %s", o.LeaderElectionNamespace, problems[0])
+	}
+	for flag, d := range map[string]time.Duration{"signing-key-refresh": o.SigningKeyRefresh, "signing-key-settle": o.SigningKeySettle} {
+		if d < time.Second {
+			fail(flag, "%s is less than a second", d)
+		}
+	}
+	if _, err := o.signingKeys(); err != nil {
+		errs = append(errs, err)
 	}
 	if o.ShutdownDelay < 0 {
 		fail("shutdown-delay", "must not be negative")
@@ -127,4 +147,21 @@ func (o *Options) templates() (workload.Templates, error) {
 		templates = templates.With(resource, path)
 	}
 	return templates, nil
+}
+
+// signingKeys reads the files of --service-account-key-file.
+func (o *Options) signingKeys() ([]token.Key, error) {
+	var all []token.Key
+	for _, file := range o.ServiceAccountKeyFiles {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("--service-account-key-file: %w", err)
+		}
+		keys, err := token.ParseKeys(data)
+		if err != nil {
+			return nil, fmt.Errorf("--service-account-key-file: %s: %w", file, err)
+		}
+		all = append(all, keys...)
+	}
+	return all, nil
 }

@@ -29,6 +29,7 @@ import (
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policysource"
 	"tokenward.dev/tokenward/pkg/servingcert"
+	"tokenward.dev/tokenward/pkg/token"
 )
 
 // start is a part that runs until its context ends.
@@ -121,15 +122,28 @@ func (s *Server) useConfig() (err error) {
 }
 
 func (s *Server) useSource() error {
+	keys, err := s.options.signingKeys()
+	if err != nil {
+		return err
+	}
 	if s.config == nil {
 		cluster, err := readState(s.options.ClusterState)
 		if err != nil {
 			return err
 		}
+		cluster.Keys = token.NewKeySet(token.KeySetOptions{
+			Keys: keys, Issuers: s.options.ServiceAccountIssuers, Unavailable: len(keys) == 0, Partial: s.options.SigningKeysPartial, Settled: true,
+		})
 		s.source, s.synced = manifestSource{cluster}, func() bool { return true }
 		return nil
 	}
-	inv, err := inventory.New(s.config, inventory.Options{Namespaces: s.options.Namespaces}, s.metrics, s.log.WithName("inventory"))
+	inv, err := inventory.New(s.config, inventory.Options{
+		Namespaces: s.options.Namespaces,
+		Signing: inventory.SigningOptions{
+			Keys: keys, Issuers: s.options.ServiceAccountIssuers, Partial: s.options.SigningKeysPartial,
+			Refresh: s.options.SigningKeyRefresh, Settle: s.options.SigningKeySettle,
+		},
+	}, s.metrics, s.log.WithName("inventory"))
 	if err != nil {
 		return err
 	}

@@ -6,26 +6,35 @@
 package manifest
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
 
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/strictyaml"
+	"tokenward.dev/tokenward/pkg/token"
 )
+
+// rootCA is the ConfigMap in which every namespace has the API server's CA.
+const rootCA = "kube-root-ca.crt"
 
 // Cluster is a cluster that manifests describe. The zero value is empty.
 type Cluster struct {
 	objects map[facts.Object]*object
+	// Keys are what the API server accepts tokens by; nil where that is unknown.
+	Keys *token.KeySet
 }
 
 type object struct {
@@ -36,6 +45,12 @@ type object struct {
 	signer string         // of a ClusterTrustBundle
 	owner  string         // account of a token Secret
 	whole  map[string]any // a Namespace
+
+	uid       string
+	deleting  time.Time
+	secret    *corev1.Secret
+	automount *bool
+	ca        []byte // ca.crt of a ConfigMap
 }
 
 // Read adds the objects of a file: YAML or JSON documents, Lists included.
@@ -54,11 +69,17 @@ func (c *Cluster) Read(source string, data []byte) error {
 	return errors.Join(errs...)
 }
 
+// Kinds that only tokens point at are looked up like the others.
+func isBound(gvk schema.GroupVersionKind) bool {
+	return gvk.Group == "" && (gvk.Kind == "Pod" || gvk.Kind == "Node")
+}
+
 // kindOf maps the kinds that facts come from to the fact's kind.
 func kindOf(t *metav1.TypeMeta) (reference.Kind, bool) {
 	gvk := t.GroupVersionKind()
 	switch {
-	case gvk.Group == "" && slices.Contains([]string{"Secret", "ConfigMap", "ServiceAccount", "Namespace"}, gvk.Kind),
+	case isBound(gvk),
+		gvk.Group == "" && slices.Contains([]string{"Secret", "ConfigMap", "ServiceAccount", "Namespace"}, gvk.Kind),
 		gvk.Group == "certificates.k8s.io" && gvk.Kind == "ClusterTrustBundle",
 		gvk.Group == "secrets-store.csi.x-k8s.io" && gvk.Kind == "SecretProviderClass":
 		return reference.Kind(gvk.Kind), true
@@ -76,6 +97,7 @@ type content struct {
 	StringData      map[string]json.RawMessage `json:"stringData"`
 	BinaryData      map[string]json.RawMessage `json:"binaryData"`
 	Spec            json.RawMessage            `json:"spec"`
+	Automount       *bool                      `json:"automountServiceAccountToken"`
 }
 
 // Add adds one object, given as JSON.
@@ -132,11 +154,14 @@ func (c *Cluster) add(manifest []byte, otherwise metav1.TypeMeta) error {
 }
 
 func namespaced(kind reference.Kind) bool {
-	return kind != facts.Namespace && kind != reference.ClusterTrustBundle
+	return kind != facts.Namespace && kind != reference.ClusterTrustBundle && kind != facts.Node
 }
 
 func (in *content) object(kind reference.Kind) (*object, error) {
-	o := &object{state: facts.Present, labels: in.Metadata.Labels}
+	o := &object{state: facts.Present, labels: in.Metadata.Labels, uid: string(in.Metadata.UID), automount: in.Automount}
+	if d := in.Metadata.DeletionTimestamp; d != nil {
+		o.deleting = d.Time
+	}
 	switch kind {
 	case reference.Secret, reference.ConfigMap:
 		o.keys = map[string]struct{}{}
@@ -144,6 +169,11 @@ func (in *content) object(kind reference.Kind) (*object, error) {
 			for key := range data {
 				o.keys[key] = struct{}{}
 			}
+		}
+		if kind == reference.Secret {
+			o.secret = in.secret()
+		} else if err := json.Unmarshal(orNull(in.Data[corev1.ServiceAccountRootCAKey]), (*text)(&o.ca)); err != nil {
+			return nil, fmt.Errorf("data: %w", err)
 		}
 		if in.Type == corev1.SecretTypeServiceAccountToken {
 			o.owner = in.Metadata.Annotations[corev1.ServiceAccountNameKey]
@@ -168,9 +198,43 @@ func (in *content) object(kind reference.Kind) (*object, error) {
 			return nil, fmt.Errorf("spec: %w", err)
 		}
 		o.signer = spec.SignerName
-	case reference.ServiceAccount, facts.Namespace:
+	case reference.ServiceAccount, facts.Namespace, facts.Pod, facts.Node:
 	}
 	return o, nil
+}
+
+// text takes a JSON string into bytes.
+type text []byte
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *text) UnmarshalJSON(data []byte) error {
+	var s string
+	err := json.Unmarshal(data, &s)
+	*t = []byte(s)
+	return err
+}
+
+// secret returns the Secret with its values; one that is no base64 is kept as
+// it is, so that a token in it is malformed rather than absent.
+func (in *content) secret() *corev1.Secret {
+	s := &corev1.Secret{ObjectMeta: in.Metadata, Type: in.Type, Data: map[string][]byte{}}
+	for key, raw := range in.Data {
+		var plain text
+		if json.Unmarshal(raw, &plain) != nil {
+			continue
+		}
+		s.Data[key] = plain
+		if decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(string(plain)), "")); err == nil {
+			s.Data[key] = decoded
+		}
+	}
+	for key, raw := range in.StringData {
+		var plain text
+		if json.Unmarshal(raw, &plain) == nil {
+			s.Data[key] = plain
+		}
+	}
+	return s
 }
 
 func orNull(raw json.RawMessage) json.RawMessage {
@@ -225,8 +289,36 @@ func (c *Cluster) answer(q *facts.Query) facts.Fact {
 			f.Whole = o.namespace(q.Name, f.Labels)
 		}
 		f.Keys = o.keyStates(q.Keys)
+		f.UID, f.Deleting, f.Automount = o.uid, o.deleting, o.automount
+		f.Inside, f.Fresh = true, true
+		if o.secret != nil && q.Inside {
+			f.Secret = facts.ReadSecret(o.secret, c.Keys, func(ca []byte) facts.State { return c.trusts(q.Namespace, ca) })
+		}
 	}
 	return f
+}
+
+// trusts compares a ca.crt with the one that the namespace publishes, for want
+// of an API server. Where that is not declared nothing speaks against it.
+func (c *Cluster) trusts(namespace string, ca []byte) facts.State {
+	published := c.objects[facts.Object{Kind: reference.ConfigMap, Namespace: namespace, Name: rootCA}]
+	if published == nil || len(published.ca) == 0 {
+		return facts.Present
+	}
+	current, err := token.ParseCertificates(published.ca)
+	if err != nil || len(current) == 0 {
+		return facts.Present
+	}
+	bundle, err := token.ParseCertificates(ca)
+	if err != nil {
+		return facts.Absent
+	}
+	for _, cert := range current {
+		if slices.ContainsFunc(bundle, cert.Equal) {
+			return facts.Present
+		}
+	}
+	return facts.Absent
 }
 
 // namespace returns a Namespace as an API server would show it.
@@ -255,7 +347,7 @@ func implied(id facts.Object) *object {
 	case id.Kind == facts.Namespace,
 		id.Kind == reference.ServiceAccount && id.Name == "default":
 		return &object{state: facts.Present}
-	case id.Kind == reference.ConfigMap && id.Name == "kube-root-ca.crt":
+	case id.Kind == reference.ConfigMap && id.Name == rootCA:
 		return &object{state: facts.Present, keys: map[string]struct{}{"ca.crt": {}}}
 	}
 	return &object{state: facts.Absent}

@@ -1,0 +1,258 @@
+package inventory
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/token"
+)
+
+// tokenSecrets selects token Secrets on the server's side.
+func tokenSecrets() string {
+	return fields.OneTermEqualSelector("type", string(corev1.SecretTypeServiceAccountToken)).String()
+}
+
+// verifyPage is how many token Secrets are read at a time after the keys changed.
+const verifyPage = 500
+
+// tokenWatch brings token Secrets into the cache, reduced on arrival.
+type tokenWatch struct {
+	inventory  *Inventory
+	core       kubernetes.Interface
+	namespaces []string
+	unsynced   chan struct{} // holds one for each feed without a complete list
+	verify     chan struct{} // holds one: the trust changed
+	log        logr.Logger
+}
+
+func newTokenWatch(v *Inventory, core kubernetes.Interface, namespaces []string, log logr.Logger) *tokenWatch {
+	if len(namespaces) == 0 {
+		namespaces = []string{metav1.NamespaceAll}
+	}
+	w := &tokenWatch{
+		inventory: v, core: core, namespaces: namespaces, log: log,
+		unsynced: make(chan struct{}, len(namespaces)), verify: make(chan struct{}, 1),
+	}
+	for range namespaces {
+		w.unsynced <- struct{}{}
+	}
+	return w
+}
+
+func (w *tokenWatch) synced() bool { return len(w.unsynced) == 0 }
+
+func (w *tokenWatch) reflectors() []*cache.Reflector {
+	out := make([]*cache.Reflector, 0, len(w.namespaces))
+	for _, ns := range w.namespaces {
+		secrets := w.core.CoreV1().Secrets(ns)
+		source := &cache.ListWatch{
+			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+				o.FieldSelector = tokenSecrets()
+				return secrets.List(ctx, o)
+			},
+			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+				o.FieldSelector = tokenSecrets()
+				return secrets.Watch(ctx, o)
+			},
+		}
+		out = append(out, cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(source, w.core), &corev1.Secret{},
+			&tokenFeed{watch: w, namespace: ns}, cache.ReflectorOptions{Name: "token Secrets", TypeDescription: "token Secrets", Logger: &w.log}))
+	}
+	return out
+}
+
+// reverify checks all token Secrets anew whenever the trust has changed: tokens
+// are read again, since they are not kept. Until it is through, what it has not
+// reached is read when somebody asks.
+func (w *tokenWatch) reverify(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.verify:
+		}
+		for _, ns := range w.namespaces {
+			if err := w.reverifyIn(ctx, ns); err != nil && ctx.Err() == nil {
+				w.log.Error(err, "Token Secrets can't be read after the keys changed; each is read when it is asked for")
+			}
+		}
+	}
+}
+
+func (w *tokenWatch) reverifyIn(ctx context.Context, namespace string) error {
+	started := time.Now()
+	options := metav1.ListOptions{FieldSelector: tokenSecrets(), Limit: verifyPage}
+	n := 0
+	for {
+		page, err := w.core.CoreV1().Secrets(namespace).List(ctx, options)
+		if err != nil {
+			return err
+		}
+		for i := range page.Items {
+			s := &page.Items[i]
+			w.inventory.keepSecret(s, true)
+		}
+		n += len(page.Items)
+		if options.Continue = page.Continue; options.Continue == "" {
+			w.log.V(1).Info("Token Secrets verified by new keys", "namespace", namespace, "secrets", n, "took", time.Since(started).String())
+			return nil
+		}
+	}
+}
+
+// keepSecret takes what a Secret holds into the cache.
+func (v *Inventory) keepSecret(s *corev1.Secret, watched bool) {
+	read := v.reader.clients.inside(s)
+	v.insides.put(facts.Object{Kind: reference.Secret, Namespace: s.Namespace, Name: s.Name}, v.insideOf(read, watched))
+}
+
+func (v *Inventory) insideOf(g *got, watched bool) *inside {
+	index := v.watched[reference.Secret].index
+	return &inside{
+		entry:   entry{uid: index.compactUID(g.uid), version: index.compactVersion(g.version)},
+		uidText: string(g.uid), keys: g.keys, secret: g.secret, automount: g.automount, generation: g.generation, watched: watched,
+	}
+}
+
+// inside reduces a Secret to what is kept of it.
+func (c *clients) inside(s *corev1.Secret) *got {
+	t := c.signing.Trust()
+	out := &got{uid: s.UID, version: s.ResourceVersion, deleting: deletion(s), keys: keysOf(s.Data), generation: t.generation}
+	now := time.Now()
+	out.secret = facts.ReadSecret(s, t.keys, func(ca []byte) facts.State { return t.current(ca, now) })
+	for i := range out.secret.Tokens {
+		held := &out.secret.Tokens[i]
+		verdict := held.Signature.Verdict
+		if held.Broken.Reason != "" {
+			verdict = held.Broken.Verdict
+		}
+		c.verifications.WithLabelValues(verdict.String()).Inc()
+		if held.Signature.Reason == token.KeyUnsettled {
+			c.signing.unknownKey()
+		}
+	}
+	return out
+}
+
+func deletion(o metav1.Object) time.Time {
+	if d := o.GetDeletionTimestamp(); d != nil {
+		return d.Time
+	}
+	return time.Time{}
+}
+
+// tokenFeed takes what one Reflector brings: all namespaces, or one.
+type tokenFeed struct {
+	watch     *tokenWatch
+	namespace string
+	complete  bool
+}
+
+var _ cache.TransformingStore = &tokenFeed{}
+
+// reduced is a token Secret on its way into the cache, without its token.
+type reduced struct {
+	metav1.Object
+	namespace, name string
+	uid             types.UID
+	version         string
+	inside          *inside
+}
+
+func (r *reduced) GetNamespace() string       { return r.namespace }
+func (r *reduced) GetName() string            { return r.name }
+func (r *reduced) GetUID() types.UID          { return r.uid }
+func (r *reduced) GetResourceVersion() string { return r.version }
+
+func (r *reduced) id() facts.Object {
+	return facts.Object{Kind: reference.Secret, Namespace: r.namespace, Name: r.name}
+}
+
+// Transformer implements cache.TransformingStore: the token is dropped before
+// a Reflector buffers anything. A Reflector uses it for the first objects of a
+// watch alone; what comes by a list or later is reduced in Update.
+func (f *tokenFeed) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) {
+		if s, ok := obj.(*corev1.Secret); ok {
+			return f.reduce(s), nil
+		}
+		return obj, nil
+	}
+}
+
+func (f *tokenFeed) reduce(s *corev1.Secret) *reduced {
+	v := f.watch.inventory
+	return &reduced{
+		namespace: s.Namespace, name: s.Name, uid: s.UID, version: s.ResourceVersion,
+		inside: v.insideOf(v.reader.clients.inside(s), true),
+	}
+}
+
+// Add implements cache.ReflectorStore.
+func (f *tokenFeed) Add(obj any) error { return f.Update(obj) }
+
+// Update implements cache.ReflectorStore.
+func (f *tokenFeed) Update(obj any) error {
+	_, err := f.take(obj)
+	return err
+}
+
+func (f *tokenFeed) take(obj any) (facts.Object, error) {
+	r, ok := obj.(*reduced)
+	if s, whole := obj.(*corev1.Secret); whole {
+		r, ok = f.reduce(s), true
+	}
+	if !ok {
+		return facts.Object{}, fmt.Errorf("token Secrets: unexpected %T", obj)
+	}
+	f.watch.inventory.insides.put(r.id(), r.inside)
+	return r.id(), nil
+}
+
+// Delete implements cache.ReflectorStore.
+func (f *tokenFeed) Delete(obj any) error {
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = gone.Obj
+	}
+	o, err := meta.Accessor(obj)
+	if err != nil {
+		return fmt.Errorf("token Secrets: %w", err)
+	}
+	f.watch.inventory.insides.forget(facts.Object{Kind: reference.Secret, Namespace: o.GetNamespace(), Name: o.GetName()})
+	return nil
+}
+
+// Replace implements cache.ReflectorStore: the result of a list.
+func (f *tokenFeed) Replace(list []any, _ string) error {
+	names := make(map[facts.Object]bool, len(list))
+	for _, item := range list {
+		o, err := f.take(item)
+		if err != nil {
+			return err
+		}
+		names[o] = true
+	}
+	f.watch.inventory.insides.keepWatched(f.namespace, names)
+	if !f.complete {
+		f.complete = true
+		<-f.watch.unsynced
+	}
+	return nil
+}
+
+// Resync implements cache.ReflectorStore; nothing here needs it.
+func (f *tokenFeed) Resync() error { return nil }

@@ -1,0 +1,39 @@
+package policy
+
+import (
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+)
+
+func tokenCACurrent() Check {
+	c := tokenCheck{id: "token-ca-current", judge: func(_ *Input, h *held) *fault {
+		if !h.secret.TokenSecret || !h.secret.HasCA || !h.brings(caKey) {
+			return nil
+		}
+		switch h.secret.CA {
+		case facts.Absent:
+			return wrong(func(func(string) string) string {
+				return "has a ca.crt that does not verify the API server's certificate: calls fail before they are sent. " +
+					"See that the controller manager runs with the new --root-ca-file."
+			})
+		case facts.Unknown:
+			return &fault{state: facts.Unknown, text: func(func(string) string) string {
+				return "has a ca.crt that could not be compared with the API server's certificate."
+			}}
+		case facts.Present:
+		}
+		return nil
+	}}
+	return Check{
+		ID:      c.id,
+		Title:   "a token Secret whose `ca.crt` does not verify the certificate that the API server presents",
+		Default: v1alpha1.Audit,
+		Problem: `After the certificates of a cluster were regenerated, clients that go by the old ` + "`ca.crt`" + ` fail before they send their
+token: ` + "`x509: certificate signed by unknown authority`" + `. Tokenward compares with the chain that the API server presents
+to itself. Over manifests it compares with the namespace's ConfigMap ` + "`kube-root-ca.crt`" + `, where that is given.`,
+		Remedy: `The token controller writes the current CA into every token Secret when it runs with ` + "`--root-ca-file`" + `: see that the
+kube-controller-manager was restarted with the new one. Then restart the pods.`,
+		Needs: c.needs,
+		Find:  c.find,
+	}
+}

@@ -1,0 +1,30 @@
+package policy
+
+import (
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/reference"
+)
+
+func tokenInEnvironment() Check {
+	c := tokenCheck{id: "token-in-environment", judge: func(_ *Input, h *held) *fault {
+		inEnv := h.ref.Use == reference.UseEnv || h.ref.Use == reference.UseEnvFrom
+		if !inEnv || (h.token == nil && !h.longLived()) {
+			return nil
+		}
+		return wrong(func(func(string) string) string {
+			return "puts a token into the environment: children, crash dumps and debug pages show it, and it stays as it was when the container started. " +
+				"Mount it as a file, better a projected token."
+		})
+	}}
+	return Check{
+		ID:      c.id,
+		Title:   "a token passed through an environment variable",
+		Default: v1alpha1.Warn,
+		Problem: `The environment is handed on to every child process and shown by crash reports and debug pages. It is read once: a token
+that is made anew is not seen before the container restarts.`,
+		Remedy: `Mount the token as a file, and let the program read the file whenever it makes a call. Client libraries do so with a
+projected token at ` + "`/var/run/secrets/kubernetes.io/serviceaccount`" + `.`,
+		Needs: c.needs,
+		Find:  c.find,
+	}
+}

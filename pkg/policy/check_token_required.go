@@ -1,0 +1,51 @@
+package policy
+
+import (
+	"slices"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+)
+
+func tokenRequired() Check {
+	const id = "token-required"
+	return Check{
+		ID:      id,
+		Title:   "a container without the token file, where the policy says it needs one",
+		Default: v1alpha1.Off,
+		Problem: `Software such as a dashboard or an operator reads its token from
+` + "`/var/run/secrets/kubernetes.io/serviceaccount/token`" + ` and fails without it. A pod has none if it, or its account, says
+` + "`automountServiceAccountToken: false`" + `, if another volume is mounted in that place, or if the ServiceAccount admission plugin is
+off. Turn the check on by a policy that selects the pods which need a token.`,
+		Remedy: `Set ` + "`automountServiceAccountToken: true`" + ` on the pod, or mount a projected volume with ` + "`serviceAccountToken`" + ` there.`,
+		Needs:  func(in *Input, ask func(facts.Query)) { in.asksAutomount(ask) },
+		Find: func(in *Input, report func(Finding)) {
+			if in.Old != nil && !in.Pod.Template {
+				return // neither containers nor volumes of a pod can change
+			}
+			for _, c := range tokenContainers(&in.Pod) {
+				state := in.hasTokenFile(&in.Pod, &c)
+				if state == facts.Present || in.hadTokenFile(c.path, state) {
+					continue
+				}
+				report(Finding{Path: c.path, Object: in.ownAccount(), State: state, Message: message(id, func(quote func(string) string) string {
+					if state == facts.Unknown {
+						return "Whether the container (" + c.path + ") gets a token is unknown: account " + quote(in.Pod.Spec.ServiceAccountName) + " could not be read."
+					}
+					return "The container (" + c.path + ") gets no token of account " + quote(in.Pod.Spec.ServiceAccountName) +
+						", which it needs: calls will answer 401. Set automountServiceAccountToken: true, or mount a projected token at " + accountDirectory + "."
+				})})
+			}
+		},
+	}
+}
+
+// hadTokenFile reports whether the old template was no better.
+func (in *Input) hadTokenFile(path string, state facts.State) bool {
+	if in.Old == nil {
+		return false
+	}
+	return slices.ContainsFunc(tokenContainers(in.Old), func(c tokenContainer) bool {
+		return c.path == path && in.hasTokenFile(in.Old, &c) == state
+	})
+}

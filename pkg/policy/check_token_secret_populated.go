@@ -1,0 +1,29 @@
+package policy
+
+import "tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+
+func tokenSecretPopulated() Check {
+	c := tokenCheck{id: "token-secret-populated", judge: func(in *Input, h *held) *fault {
+		age := in.Now.Sub(h.secret.Created)
+		if !h.secret.TokenSecret || h.secret.HasToken || !h.brings(tokenKey) || age <= in.Parameters.GracePeriod {
+			return nil
+		}
+		return wrong(func(quote func(string) string) string {
+			return "has no token, long after it was made: nobody fills it, and calls without one answer 401. " +
+				"See that its annotation " + quote("kubernetes.io/service-account.name") + " names an account, and that the token controller runs."
+		})
+	}}
+	return Check{
+		ID:         c.id,
+		Title:      "a token Secret without a token, older than a grace period",
+		Default:    v1alpha1.Warn,
+		Parameters: []string{"gracePeriod"},
+		Problem: `The token controller fills a Secret of type ` + "`kubernetes.io/service-account-token`" + ` within a second. One that stays
+empty names an account that does not exist, or the kube-controller-manager runs without
+` + "`--service-account-private-key-file`" + `. The pod starts all the same, unless it asks for the key by name, and its calls answer 401.`,
+		Remedy: `Correct the annotation ` + "`kubernetes.io/service-account.name`" + `, create the account, or let the pod mount a projected
+token, which needs no Secret. ` + "`gracePeriod`" + ` (30s) is how old the Secret may be without a token.`,
+		Needs: c.needs,
+		Find:  c.find,
+	}
+}

@@ -1,0 +1,141 @@
+package policy
+
+import (
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/token"
+)
+
+func tokenValid() Check {
+	c := tokenCheck{
+		id: "token-valid",
+		more: func(_ *Input, h *held, ask func(facts.Query)) {
+			for _, o := range namedBy(h) {
+				ask(facts.Query{Object: o, Inside: true})
+			}
+		},
+		judge: func(in *Input, h *held) *fault {
+			result := verdictOn(in, h)
+			switch result.Verdict {
+			case token.Invalid:
+				return wrong(func(func(string) string) string {
+					return "holds a token that the API server refuses: " + result.Reason.Text() + ". Calls with it answer 401. " + tokenCure(h, result.Reason)
+				}, namedBy(h)...)
+			case token.Unknown:
+				return &fault{state: facts.Unknown, text: func(func(string) string) string {
+					return "holds a token of which it is unknown whether the API server accepts it: " + result.Reason.Text() + "."
+				}}
+			case token.Valid:
+			}
+			return nil
+		},
+	}
+	return Check{
+		ID:      c.id,
+		Title:   "a token that the API server would not accept",
+		Default: v1alpha1.Warn,
+		Problem: `After the signing keys of a cluster were changed, its token Secrets still exist and are still mounted, and every call
+made with them answers 401. Nothing notices: the token controller fills only an empty Secret. Tokenward verifies the token
+that the pod is about to use as the API server would: signature, issuer, times, and that the account, the Secret, the pod
+or the node that it names are still those that it was made for. It does so by the keys that the API server publishes and
+never sends a token anywhere, so that no Secret is labelled as used.
+
+Any Secret is looked into, whatever its type, if one of the keys that the pod uses holds a service-account token.
+
+Of a key that was not seen at the API server so far it is unknown whether it is gone, until refreshes spread over
+` + "`--signing-key-settle`" + ` agree: while keys are rolled out over several API servers the answer depends on which is asked. An
+issuer that is not known, or a foreign audience, is unknown, too.`,
+		Remedy: `Let the token controller write a new token under the same name; then restart the pods that mount it:
+
+    kubectl patch secret NAME --type=json -p '[{"op": "remove", "path": "/data/token"}]'
+
+To delete the Secret is no cure: since Kubernetes 1.24 nobody makes it again, and pods hang for want of it. Under the same
+signing key the new token is the same as the old one, byte by byte: this mends a dead token, it revokes none. Better than
+any token Secret is a projected token, which is renewed by itself.`,
+		Needs: c.needs,
+		Find:  c.find,
+	}
+}
+
+// namedBy returns the objects that a token names, on which its validity rests.
+func namedBy(h *held) []facts.Object {
+	if h.token == nil || h.token.Broken.Reason != "" {
+		return nil
+	}
+	c := &h.token.Claims
+	var named []facts.Object
+	add := func(kind reference.Kind, namespace string, ref *token.Ref) {
+		if ref != nil && ref.Name != "" {
+			named = append(named, facts.Object{Kind: kind, Namespace: namespace, Name: ref.Name})
+		}
+	}
+	add(reference.ServiceAccount, c.Namespace, &c.ServiceAccount)
+	add(reference.Secret, c.Namespace, c.Secret)
+	add(facts.Pod, c.Namespace, c.Pod)
+	if c.Pod == nil { // the node of a pod's token is mere information
+		add(facts.Node, "", c.Node)
+	}
+	return named
+}
+
+// verdictOn says what the API server would say to a held token.
+func verdictOn(in *Input, h *held) token.Result {
+	if h.token == nil {
+		return token.Result{Verdict: token.Valid}
+	}
+	if h.token.Broken.Reason != "" {
+		return h.token.Broken
+	}
+	c := &h.token.Claims
+	known := func(kind reference.Kind, namespace string, ref *token.Ref) (token.Object, facts.Fact) {
+		if ref == nil || ref.Name == "" {
+			return token.Object{}, facts.Fact{}
+		}
+		f := in.Facts.Get(facts.Object{Kind: kind, Namespace: namespace, Name: ref.Name})
+		if !f.Known() {
+			return token.Object{}, facts.Fact{}
+		}
+		o := token.Object{State: tokenState(f.State), UID: f.UID, Deleting: f.Deleting}
+		if o.UID == "" { // manifests need not give it; an API server always does
+			o.UID = ref.UID
+		}
+		return o, f
+	}
+	var named token.Facts
+	named.ServiceAccount, _ = known(reference.ServiceAccount, c.Namespace, &c.ServiceAccount)
+	var secret facts.Fact
+	named.Secret.Object, secret = known(reference.Secret, c.Namespace, c.Secret)
+	if secret.Secret != nil {
+		named.Secret.TokenHash, named.Secret.InvalidSince = secret.Secret.TokenHash, secret.Secret.MarkedInvalid
+	}
+	named.Pod, _ = known(facts.Pod, c.Namespace, c.Pod)
+	named.Node, _ = known(facts.Node, "", c.Node)
+	return h.token.Judge(&named, in.Now)
+}
+
+func tokenState(s facts.State) token.State {
+	switch s {
+	case facts.Present:
+		return token.Present
+	case facts.Absent:
+		return token.Absent
+	case facts.Unknown:
+	}
+	return token.NotKnown
+}
+
+// tokenCure tells what mends a token that is refused for a reason.
+func tokenCure(h *held, why token.Reason) string {
+	switch why {
+	case token.AccountGone, token.AccountReplaced:
+		return "Create a new token Secret for an account that exists, or mount a projected token."
+	case token.MarkedInvalid:
+		return "Remove that label to use it again, or mount a projected token."
+	default:
+	}
+	if h.secret.TokenSecret {
+		return reissue
+	}
+	return "It is a copy: mount a projected token instead, or copy a new one."
+}

@@ -1,0 +1,125 @@
+package policy
+
+import (
+	"path"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/workload"
+)
+
+// accountDirectory is where client libraries look for the token, ca.crt and
+// namespace (k8s.io/kubernetes, plugin/pkg/admission/serviceaccount).
+const accountDirectory = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// automounts tells whether the API server will give the pods of a template the
+// token volume: Unknown where the account can't be read. Pods have it already.
+func (in *Input) automounts(pod *workload.Pod) facts.State {
+	if !pod.Template {
+		return facts.Absent
+	}
+	if mount := pod.Spec.AutomountServiceAccountToken; mount != nil {
+		return yes(*mount)
+	}
+	account := in.Facts.Get(in.ownAccount())
+	if !account.Known() {
+		return facts.Unknown
+	}
+	return yes(account.Automount == nil || *account.Automount)
+}
+
+func yes(b bool) facts.State {
+	if b {
+		return facts.Present
+	}
+	return facts.Absent
+}
+
+func (in *Input) ownAccount() facts.Object {
+	return accountObject(in.Namespace, in.Pod.Spec.ServiceAccountName)
+}
+
+// asksAutomount asks for the account where it decides on the token volume.
+func (in *Input) asksAutomount(ask func(facts.Query)) {
+	if in.Pod.Template && in.Pod.Spec.AutomountServiceAccountToken == nil {
+		ask(facts.Query{Object: in.ownAccount(), Inside: true})
+	}
+}
+
+// givesToken reports whether a volume holds a projected token of the pod's own
+// account. Only its source tells: anybody can use any name.
+func givesToken(v *corev1.Volume) bool {
+	return v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool {
+		return s.ServiceAccountToken != nil
+	})
+}
+
+// tokenContainer is a container that is to have the token file.
+type tokenContainer struct {
+	path   string
+	mounts []corev1.VolumeMount
+}
+
+func tokenContainers(pod *workload.Pod) []tokenContainer {
+	var out []tokenContainer
+	add := func(list string, containers []corev1.Container) {
+		for i := range containers {
+			out = append(out, tokenContainer{path: pod.Prefix + "spec." + list + "[" + strconv.Itoa(i) + "].volumeMounts", mounts: containers[i].VolumeMounts})
+		}
+	}
+	add("initContainers", pod.Spec.InitContainers)
+	add("containers", pod.Spec.Containers)
+	return out
+}
+
+// volumeNamed returns a volume of the pod, or nil.
+func volumeNamed(pod *workload.Pod, name string) *corev1.Volume {
+	for i := range pod.Spec.Volumes {
+		if pod.Spec.Volumes[i].Name == name {
+			return &pod.Spec.Volumes[i]
+		}
+	}
+	return nil
+}
+
+// hasTokenFile tells whether a container finds the token where client libraries
+// look for it.
+func (in *Input) hasTokenFile(pod *workload.Pod, c *tokenContainer) facts.State {
+	for i := range c.mounts {
+		m := &c.mounts[i]
+		if path.Clean(m.MountPath) == accountDirectory {
+			return yes(providesToken(volumeNamed(pod, m.Name), m.SubPath))
+		}
+		if path.Clean(m.MountPath) == accountDirectory+"/"+tokenKey {
+			v := volumeNamed(pod, m.Name)
+			return yes(v != nil && (providesToken(v, "") || m.SubPath != ""))
+		}
+	}
+	return in.automounts(pod)
+}
+
+// providesToken reports whether a volume has a file "token" at its root.
+func providesToken(v *corev1.Volume, subPath string) bool {
+	switch {
+	case v == nil:
+		return false
+	case subPath != "":
+		return true // a directory within it: nobody can tell from outside
+	case v.Secret != nil:
+		return hasPath(v.Secret.Items)
+	case v.Projected != nil:
+		return slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool {
+			return (s.ServiceAccountToken != nil && s.ServiceAccountToken.Path == tokenKey) || (s.Secret != nil && hasPath(s.Secret.Items))
+		})
+	}
+	return v.CSI != nil || v.HostPath != nil || v.PersistentVolumeClaim != nil || v.EmptyDir != nil
+}
+
+// hasPath reports whether a Secret's items put something at "token"; without
+// items its key of that name is there.
+func hasPath(items []corev1.KeyToPath) bool {
+	return len(items) == 0 || slices.ContainsFunc(items, func(i corev1.KeyToPath) bool { return i.Path == tokenKey })
+}
