@@ -22,6 +22,7 @@ import (
 	"tokenward.dev/tokenward/pkg/facts/manifest"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/workload"
 )
 
 type sourceFunc func(ctx context.Context, needs func(*facts.Set) []facts.Query) *facts.Set
@@ -221,22 +222,37 @@ func FuzzDecode(f *testing.F) {
 		f.Add(capture(f, name))
 	}
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"kind":"Pod"},"operation":"UPDATE","object":{"spec":null},"oldObject":{}}}`))
+	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"group":"apps","kind":"Deployment"},"resource":{"group":"apps","resource":"deployments"},"operation":"UPDATE","object":{"apiVersion":"apps/v1","kind":"Deployment","spec":{"template":{"spec":{"volumes":[{"secret":{"secretName":"a"}}]}}}},"oldObject":{"apiVersion":"apps/v1","kind":"Deployment","spec":{"template":7}}}}`))
+	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"group":"tokenward.dev","kind":"TokenPolicy"},"operation":"CREATE","object":{"metadata":{"name":"p"},"spec":{"matchConditions":[{"name":"c","expression":"true"}],"exemptions":[{}]}}}}`))
+	compiler := policy.NewCompiler(policy.Checks())
+	policies, err := compiler.Parse("p", []byte(`{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {onUnknown: Deny, checks: [{name: secret-exists, action: Deny}], matchConditions: [{name: c, expression: "object.spec.containers.all(c, has(c.image)) || oldObject == null"}]}}`))
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		w := post(newHandler(t), strings.NewReader(string(body)))
-		switch w.Code {
-		case http.StatusBadRequest:
-		case http.StatusOK:
-			var review admissionv1.AdmissionReview
-			if err := json.Unmarshal(w.Body.Bytes(), &review); err != nil || review.Response == nil {
-				t.Errorf("%v: %s", err, w.Body)
-			}
-			for _, line := range review.Response.Warnings {
-				if len(line) > policy.MaxMessage || strings.ContainsAny(line, "\n\r") {
-					t.Errorf("a warning that is too long, or has a line break: %q", line)
-				}
-			}
-		default:
-			t.Errorf("got %d %s", w.Code, w.Body)
+		pods, workloads := newHandler(t), newHandler(t)
+		pods.Policies = fixed{policy.NewSnapshot(policy.Checks(), policies, policy.Options{})}
+		workloads.Policies, workloads.Decode = pods.Policies, Workloads(workload.BuiltinTemplates())
+		for _, h := range []http.Handler{pods, workloads, &PolicyHandler{Compiler: compiler, Now: time.Now, Metrics: pods.Metrics, Log: pods.Log}} {
+			answersWell(t, post(h, strings.NewReader(string(body))))
 		}
 	})
+}
+
+func answersWell(t *testing.T, w *httptest.ResponseRecorder) {
+	switch w.Code {
+	case http.StatusBadRequest:
+	case http.StatusOK:
+		var review admissionv1.AdmissionReview
+		if err := json.Unmarshal(w.Body.Bytes(), &review); err != nil || review.Response == nil {
+			t.Errorf("%v: %s", err, w.Body)
+		}
+		for _, line := range review.Response.Warnings {
+			if strings.ContainsAny(line, "\n\r") {
+				t.Errorf("a warning that has a line break: %q", line)
+			}
+		}
+	default:
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
 }

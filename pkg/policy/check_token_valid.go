@@ -50,8 +50,8 @@ issuer that is not known, or a foreign audience, is unknown, too.`,
 
     kubectl patch secret NAME --type=json -p '[{"op": "remove", "path": "/data/token"}]'
 
-To delete the Secret is no cure: since Kubernetes 1.24 nobody makes it again, and pods hang for want of it. Under the same
-signing key the new token is the same as the old one, byte by byte: this mends a dead token, it revokes none. Better than
+To delete the Secret is no cure: since Kubernetes 1.24 nobody makes it again, and pods hang for want of it. Under the same RSA
+key the new token is the same as the old one, byte by byte: this mends a dead token, it revokes none. Better than
 any token Secret is a projected token, which is renewed by itself.`,
 		Needs: c.needs,
 		Find:  c.find,
