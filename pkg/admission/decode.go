@@ -109,20 +109,17 @@ func Workloads(templates workload.Templates) Decoder {
 		if kind := (schema.GroupKind{Group: in.Kind.Group, Kind: in.Kind.Kind}); slices.Contains(kinds, kind) {
 			out.kind = kind.Kind
 		}
-		resource := schema.GroupResource{Group: in.Resource.Group, Resource: in.Resource.Resource}
-		podOf := func(object json.RawMessage) *workload.Pod {
+		podOf := func(object json.RawMessage) (*workload.Pod, error) {
 			if len(object) == 0 || string(object) == "null" {
-				return nil
+				return nil, workload.ErrNoPod
 			}
-			pod, err := templates.FromResource(resource, object)
-			if err != nil && !errors.Is(err, workload.ErrNoPod) {
-				// A kind of somebody else's: to hold it up would not be right.
-				out.warnings = []string{fmt.Sprintf("the pod template of this %s can't be read, so it was not judged: %v", in.Kind.Kind, err)}
-			}
-			return pod
+			return templates.FromResource(schema.GroupVersionResource(in.Resource), object)
 		}
-		out.review.Old = podOf(in.OldObject)
-		out.review.Pod = podOf(in.Object)
+		if out.review.Pod, err = podOf(in.Object); err != nil && !errors.Is(err, workload.ErrNoPod) {
+			// A kind of somebody else's: to hold it up would not be right.
+			out.warnings = []string{fmt.Sprintf("the pod template of this %s can't be read, so it was not judged: %v", in.Kind.Kind, err)}
+		}
+		out.review.Old, _ = podOf(in.OldObject) // one that can't be read is none
 		out.review.Values = values(body, out.review.Pod, out.review.Old)
 		return out, nil
 	}

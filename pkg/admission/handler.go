@@ -205,6 +205,10 @@ func gatherBudget(timeout string) time.Duration {
 
 // record writes the metrics and, at the debug level, a line for each finding.
 func (h *Handler) record(request *Request, v *policy.Verdict) {
+	for _, u := range v.Undecided {
+		h.Metrics.Undecided.Inc()
+		h.Log.V(1).Info("Whether a policy matches is unknown", "uid", request.uid, "policy", u.Policy, "why", u.Why)
+	}
 	for _, part := range []struct {
 		counter  *prometheus.CounterVec
 		message  string

@@ -3,13 +3,13 @@ package admission
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
@@ -58,7 +58,7 @@ func (h *PolicyHandler) judge(in *request[json.RawMessage]) policy.Verdict {
 	}
 	p := &v1alpha1.TokenPolicy{}
 	if err := json.Unmarshal(in.Object, p); err != nil {
-		return policy.Verdict{Message: "spec: " + err.Error()}
+		return policy.Verdict{Message: "the TokenPolicy can't be read: " + err.Error()}
 	}
 	if p.Name == "" && p.GenerateName != "" {
 		p.Name = "generated"
@@ -68,13 +68,26 @@ func (h *PolicyHandler) judge(in *request[json.RawMessage]) policy.Verdict {
 		return policy.Verdict{Allowed: true, Warnings: slices.Concat(compiled.Warnings, compiled.Expired(h.Now()))}
 	}
 	var old v1alpha1.TokenPolicy
-	unchanged := in.Operation == admissionv1.Update && json.Unmarshal(in.OldObject, &old) == nil && equality.Semantic.DeepEqual(old.Spec, p.Spec)
-	if unchanged || p.DeletionTimestamp != nil {
-		// Labels, finalizers and owners can be changed although the spec, which
-		// was written when this webhook was down or newer, does not compile.
-		return policy.Verdict{Allowed: true, Warnings: lines(errs)}
+	if in.Operation == admissionv1.Update && json.Unmarshal(in.OldObject, &old) == nil {
+		// What was wrong before, written while this webhook was down or newer, need
+		// not be mended by whoever changes something else.
+		_, before := h.Compiler.Compile(&old)
+		errs = slices.DeleteFunc(errs, func(err *field.Error) bool {
+			return slices.ContainsFunc(before, func(known *field.Error) bool { return sameFault(err, known) })
+		})
+	}
+	if len(errs) == 0 || p.DeletionTimestamp != nil {
+		_, all := h.Compiler.Compile(p)
+		return policy.Verdict{Allowed: true, Warnings: lines(all)}
 	}
 	return policy.Verdict{Message: strings.Join(lines(errs), "; ")}
+}
+
+var index = regexp.MustCompile(`\[[0-9]+\]`)
+
+// sameFault compares errors, wherever in a list they stand.
+func sameFault(a, b *field.Error) bool {
+	return index.ReplaceAllString(a.Error(), "") == index.ReplaceAllString(b.Error(), "")
 }
 
 // lines has one line for each error.

@@ -38,6 +38,9 @@ type Metrics struct {
 	TokenVerifications *prometheus.CounterVec
 	// Policies in force (ready="true"), and those that do not compile.
 	Policies *prometheus.GaugeVec
+	// Undecided counts reviews times policies of which it was unknown whether
+	// they match.
+	Undecided prometheus.Counter
 	// ExemptionsExpired are exemptions whose time is over.
 	ExemptionsExpired prometheus.Gauge
 	// CertificateNotAfter is when the serving certificate ends, in Unix seconds.
@@ -68,6 +71,7 @@ func New() *Metrics {
 	m.SigningKeys = gauge("signing_keys", "Keys that tokens are verified by.").WithLabelValues()
 	m.TokenVerifications = counter("token_verifications_total", "Tokens whose signature was checked.", "result")
 	m.Policies = gauge("policies", "Policies, by whether they are in force.", "ready")
+	m.Undecided = counter("undecided_total", "Reviews in which it was unknown whether a policy matches, by policy and review.").WithLabelValues()
 	m.ExemptionsExpired = gauge("exemptions_expired", "Exemptions whose time is over.").WithLabelValues()
 	m.CertificateNotAfter = gauge("serving_certificate_not_after_seconds", "When the serving certificate ends, in Unix seconds.").WithLabelValues()
 	m.ReviewDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{

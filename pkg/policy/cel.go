@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
 	"k8s.io/apimachinery/pkg/util/version"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
@@ -34,11 +33,12 @@ type Values struct {
 
 // condition is a CEL expression ready to be evaluated.
 type condition struct {
-	name    string
+	name, expression string
+
 	program cel.Program
 	// namespace is true where it looks at the Namespace.
 	namespace bool
-	// never is true for an expression that is the literal false.
+	// never is true for an expression that is false whatever is asked.
 	never bool
 }
 
@@ -132,12 +132,12 @@ func compileCondition(env *cel.Env, name, expression string) (condition, error) 
 	if err != nil {
 		return condition{}, err
 	}
-	out := condition{name: name, program: program}
+	out := condition{name: name, expression: expression, program: program}
 	for _, r := range checked.NativeRep().ReferenceMap() {
 		out.namespace = out.namespace || r.Name == namespaceVariable
 	}
-	e := checked.NativeRep().Expr()
-	out.never = e.Kind() == ast.LiteralKind && e.AsLiteral() == types.False
+	result, _, err := program.Eval(cel.NoVars())
+	out.never = err == nil && result == types.False
 	return out, nil
 }
 
@@ -172,28 +172,89 @@ func (v *variables) ResolveName(name string) (any, bool) {
 	return nil, false
 }
 
-// evaluate tells whether all conditions hold: Absent where one is false,
-// whatever becomes of the others, and Unknown where one fails or together they
-// cost more than the API server allows for match conditions.
-func evaluate(conditions []condition, v *variables) facts.State {
-	state := facts.Present
-	budget := uint64(celconfig.RuntimeCELCostBudgetMatchConditions)
-	for i := range conditions {
-		result, details, err := conditions[i].program.Eval(v)
-		if err == nil && result == types.False {
-			return facts.Absent
-		}
-		if err != nil || result != types.True {
-			state = facts.Unknown
-		}
-		cost := uint64(celconfig.PerCallLimit) // what a program without details may have cost
-		if details != nil && details.ActualCost() != nil {
-			cost = *details.ActualCost()
-		}
-		if cost > budget {
-			return facts.Unknown
-		}
-		budget -= cost
+// conditions evaluates the conditions of all policies on one request: each
+// expression once, and all of them within one budget.
+type conditions struct {
+	variables variables
+	// values is called when the first condition needs them.
+	values func() *Values
+	known  map[string]evaluated // by expression
+	budget uint64
+}
+
+type evaluated struct {
+	state facts.State
+	why   string
+	cost  uint64
+}
+
+func newConditions(namespace *facts.Fact, values func() *Values) *conditions {
+	return &conditions{
+		variables: variables{namespace: namespace}, values: values, known: map[string]evaluated{}, budget: celconfig.RuntimeCELCostBudget,
 	}
-	return state
+}
+
+// hold tells whether all conditions of a policy hold: Absent where one is
+// false, whatever becomes of the others, and Unknown, with the first reason,
+// where one fails or they cost more than the API server allows.
+func (c *conditions) hold(all []condition) (state facts.State, why string) {
+	state = facts.Present
+	left := uint64(celconfig.RuntimeCELCostBudgetMatchConditions)
+	for i := range all {
+		e := c.evaluate(&all[i])
+		if e.state == facts.Absent {
+			return facts.Absent, ""
+		}
+		if e.cost > left {
+			e.state, e.why = facts.Unknown, "the conditions cost more than is allowed"
+		}
+		if e.state == facts.Unknown {
+			if state = facts.Unknown; why == "" {
+				why = "condition " + quote(all[i].name, 60) + ": " + e.why
+			}
+		}
+		left -= min(e.cost, left)
+	}
+	return state, why
+}
+
+func (c *conditions) evaluate(one *condition) evaluated {
+	if e, ok := c.known[one.expression]; ok {
+		return e
+	}
+	e := c.run(one)
+	c.known[one.expression] = e
+	return e
+}
+
+func (c *conditions) run(one *condition) evaluated {
+	if c.variables.values == nil {
+		if c.variables.values = c.values(); c.variables.values == nil {
+			return evaluated{state: facts.Unknown, why: "the request could not be read"}
+		}
+	}
+	if c.budget == 0 {
+		return evaluated{state: facts.Unknown, why: "the conditions of all policies cost more than is allowed for one request"}
+	}
+	result, details, err := one.program.Eval(&c.variables)
+	e := evaluated{state: facts.Unknown, cost: celconfig.PerCallLimit} // of one without details
+	if details != nil && details.ActualCost() != nil {
+		e.cost = *details.ActualCost()
+	}
+	c.budget -= min(e.cost, c.budget)
+	switch {
+	case err != nil:
+		e.why = abbreviated(err.Error())
+	case result == types.True:
+		e.state = facts.Present
+	case result == types.False:
+		e.state = facts.Absent
+	}
+	return e
+}
+
+// abbreviated keeps an error of CEL, which may name what is in the object, short.
+func abbreviated(text string) string {
+	quoted := quote(text, 120)
+	return quoted[1 : len(quoted)-1]
 }

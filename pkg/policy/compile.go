@@ -60,7 +60,7 @@ type exemption struct {
 	checks, namespaces, accounts, objects, users, groups []string
 
 	pods   labels.Selector // nil selects all
-	until  time.Time       // zero: never ends
+	until  *time.Time      // nil: never ends
 	reason string
 }
 
@@ -90,9 +90,10 @@ func (c *Compiler) Compile(p *v1alpha1.TokenPolicy) (*Policy, field.ErrorList) {
 	spec := field.NewPath("spec")
 	run.name(p.Name)
 	run.match(spec, &p.Spec)
+	before := len(run.errs)
 	run.out.dryRun = run.oneOf(spec.Child("mode"), string(p.Spec.Mode), "Enforce", "DryRun") == "DryRun"
 	run.out.denyUnknown = run.oneOf(spec.Child("onUnknown"), string(p.Spec.OnUnknown), "Allow", "Deny") == "Deny"
-	run.out.match.broken = len(run.errs) > 0
+	run.out.match.broken = run.out.match.broken || len(run.errs) > before
 	run.out.selects = selectsText(&run.out.match, p.Spec.MatchConditions)
 	run.out.templateAction = v1alpha1.Action(run.oneOf(spec.Child("templateAction"), string(p.Spec.TemplateAction), "Warn", "Off", "Deny"))
 	for i := range p.Spec.Checks {
@@ -144,18 +145,19 @@ func (c *compilation) selector(at *field.Path, s *metav1.LabelSelector) labels.S
 	out, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
 		c.fail(field.Invalid(at, field.OmitValueType{}, err.Error()))
-		return nil // it selects all; the policy is broken anyhow
+		return nil // it selects all: a match with it is broken
 	}
 	return out
 }
 
 func (c *compilation) match(spec *field.Path, s *v1alpha1.TokenPolicySpec) {
-	at := spec.Child("match")
+	at, before := spec.Child("match"), len(c.errs)
 	c.out.match = match{
 		namespaces: c.selector(at.Child("namespaceSelector"), s.Match.NamespaceSelector),
 		pods:       c.selector(at.Child("podSelector"), s.Match.PodSelector),
 		accounts:   c.names(at.Child("serviceAccountNames"), s.Match.ServiceAccountNames, validation.IsDNS1123Subdomain),
 	}
+	c.out.match.broken = len(c.errs) > before
 	c.conditions(spec.Child("matchConditions"), s.MatchConditions)
 }
 
@@ -189,20 +191,25 @@ func (c *compilation) conditions(at *field.Path, conditions []v1alpha1.MatchCond
 		}
 		if m.Expression == "" {
 			c.fail(field.Required(at.Child("expression"), "a condition needs a CEL expression"))
+			c.out.match.broken = true
 			continue
 		}
-		env, err := c.environment()
-		if err != nil {
-			c.fail(field.InternalError(at.Child("expression"), err))
-			continue
-		}
-		compiled, err := compileCondition(env, m.Name, m.Expression)
+		compiled, err := c.condition(&m)
 		if err != nil {
 			c.fail(field.Invalid(at.Child("expression"), field.OmitValueType{}, err.Error()))
+			c.out.match.broken = true // a name alone does not break it
 			continue
 		}
 		c.out.match.conditions = append(c.out.match.conditions, compiled)
 	}
+}
+
+func (c *compilation) condition(m *v1alpha1.MatchCondition) (condition, error) {
+	env, err := c.environment()
+	if err != nil {
+		return condition{}, err
+	}
+	return compileCondition(env, m.Name, m.Expression)
 }
 
 func (c *compilation) checkNamed(at *field.Path, name string) *Check {
@@ -276,16 +283,19 @@ func (c *compilation) mutate(at *field.Path, m *v1alpha1.Mutate) {
 		c.change("automountServiceAccountToken", *a)
 	}
 	if sa := m.ServiceAccount; sa != nil {
-		c.change("serviceAccount", *sa)
+		c.change("serviceAccount", sa.Name+" "+c.oneOf(at.Child("serviceAccount", "when"), string(sa.When), "Unset", "Always"))
 		if sa.Name == "" {
 			c.fail(field.Required(at.Child("serviceAccount", "name"), "which account to set"))
 		} else if problems := validation.IsDNS1123Subdomain(sa.Name); len(problems) > 0 {
 			c.fail(field.Invalid(at.Child("serviceAccount", "name"), sa.Name, problems[0]))
 		}
-		c.oneOf(at.Child("serviceAccount", "when"), string(sa.When), "Unset", "Always")
 	}
 	if v := m.LongLivedTokenVolumes; v != nil {
-		c.change("longLivedTokenVolumes", v.Project)
+		seconds := int64(3607)
+		if v.ExpirationSeconds != nil {
+			seconds = *v.ExpirationSeconds
+		}
+		c.change("longLivedTokenVolumes", fmt.Sprint(v.Project, " ", seconds))
 		if v.Project == "" {
 			c.fail(field.Required(at.Child("longLivedTokenVolumes", "project"), "Existing or ExistingOrMissing"))
 		}
@@ -323,7 +333,7 @@ func (c *compilation) exemption(at *field.Path, e *v1alpha1.Exemption) {
 		reason:     e.Reason,
 	}
 	if e.Until != nil {
-		out.until = e.Until.Time
+		out.until = &e.Until.Time
 	}
 	if len(e.Reason) > maxReason {
 		c.fail(field.TooLong(at.Child("reason"), "", maxReason))

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -50,6 +49,7 @@ type Plan struct {
 type matched struct {
 	policy *Policy
 	state  facts.State // Present or Unknown
+	why    string      // it is unknown
 }
 
 // trial is one check with one set of parameters, and the policies that want it.
@@ -94,6 +94,8 @@ func (s *Snapshot) passes(r *Review) string {
 		return "the namespace is not watched"
 	case r.Pod == nil:
 		return "the object stands for no pod"
+	case r.Namespace == "":
+		return "the object is in no namespace, and what its pods point at is in theirs"
 	case r.Operation == admissionv1.Delete:
 		return "deletion is never held up"
 	case r.Operation == admissionv1.Connect:
@@ -102,7 +104,7 @@ func (s *Snapshot) passes(r *Review) string {
 		// status and resize carry pods whose references can't have changed;
 		// binding and eviction carry no pods.
 		return "the subresource can't change references"
-	case isMirror(r.Pod.Pod):
+	case !r.Pod.Template && isMirror(r.Pod.Pod):
 		// The API server refuses mirror pods that use Secrets or an account
 		// (ServiceAccount plugin), so that the annotation opens no way around.
 		return "a mirror pod is the kubelet's"
@@ -182,14 +184,15 @@ func (p *Plan) settle(set *facts.Set) {
 	}
 	p.settled = true
 	namespace := set.Get(p.namespace())
-	values := sync.OnceValue(func() *Values {
+	conditions := newConditions(&namespace, func() *Values {
 		if p.review.Values == nil {
 			return nil
 		}
 		return p.review.Values()
 	})
 	for i := range p.matched {
-		p.matched[i].state = p.matched[i].policy.match.matches(&namespace, values)
+		m := &p.matched[i]
+		m.state, m.why = m.policy.match.matches(&namespace, conditions)
 	}
 	p.matched = slices.DeleteFunc(p.matched, func(m matched) bool { return m.state == facts.Absent })
 	for i := range p.snapshot.checks {

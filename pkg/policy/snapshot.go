@@ -58,33 +58,37 @@ func (m *match) asksNamespace() bool {
 }
 
 // matches tells whether the rest holds, in three values: Present for yes,
-// Absent for no. A part that is false excludes the policy, whatever is unknown.
-func (m *match) matches(namespace *facts.Fact, values func() *Values) facts.State {
-	state := facts.Present
+// Absent for no. A part that is false excludes the policy, whatever is unknown;
+// of what is unknown it tells the first.
+func (m *match) matches(namespace *facts.Fact, conditions *conditions) (state facts.State, why string) {
+	state = facts.Present
+	unknown := func(text string) {
+		if state = facts.Unknown; why == "" {
+			why = text
+		}
+	}
 	if m.broken {
-		state = facts.Unknown
+		unknown("a part of its match does not compile")
 	}
 	if m.namespaces != nil {
 		switch {
 		case namespace.State != facts.Present:
-			state = facts.Unknown
+			unknown("the labels of the namespace could not be read")
 		case !m.namespaces.Matches(labels.Set(namespace.Labels)):
-			return facts.Absent
+			return facts.Absent, ""
 		}
 	}
-	if len(m.conditions) > 0 {
-		seen := values()
-		if seen == nil {
-			return facts.Unknown
-		}
-		if hold := evaluate(m.conditions, &variables{values: seen, namespace: namespace}); hold != facts.Present {
-			return hold
-		}
+	switch hold, text := conditions.hold(m.conditions); hold {
+	case facts.Absent:
+		return facts.Absent, ""
+	case facts.Unknown:
+		unknown(text)
+	case facts.Present:
 	}
-	return state
+	return state, why
 }
 
-func (e *exemption) expired(now time.Time) bool { return !e.until.IsZero() && !now.Before(e.until) }
+func (e *exemption) expired(now time.Time) bool { return e.until != nil && !now.Before(*e.until) }
 
 // covers reports whether the exemption holds for a finding.
 func (e *exemption) covers(f *Finding, in *Input, user *authenticationv1.UserInfo) bool {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -120,9 +121,9 @@ func selectsText(m *match, conditions []v1alpha1.MatchCondition) string {
 	return strings.Join(parts, "\n")
 }
 
-// Overlaps tells of each policy that makes a change which an earlier one (by
-// name) with the same selectors makes otherwise: the earlier one wins. Policies
-// without such an overlap are not in the result.
+// Overlaps tells of each policy that sets a field of pods which an earlier one
+// (by name) with the same selectors sets otherwise: the earlier one wins.
+// Policies without such an overlap are not in the result.
 func Overlaps(policies []*Policy) map[string]string {
 	sorted := slices.Clone(policies)
 	slices.SortFunc(sorted, func(a, b *Policy) int { return strings.Compare(a.Name, b.Name) })
@@ -133,15 +134,19 @@ func Overlaps(policies []*Policy) map[string]string {
 		if p.dryRun || p.match.broken {
 			continue
 		}
-		for what, to := range p.changes {
+		var texts []string
+		for _, what := range slices.Sorted(maps.Keys(p.changes)) {
 			key := change{p.selects, what}
 			earlier, taken := first[key]
 			switch {
 			case !taken:
 				first[key] = p
-			case earlier.changes[what] != to:
-				out[p.Name] = fmt.Sprintf("spec.mutate.%s: TokenPolicy %q has the same selectors, comes first and sets it otherwise", what, earlier.Name)
+			case earlier.changes[what] != p.changes[what]:
+				texts = append(texts, fmt.Sprintf("spec.mutate.%s: TokenPolicy %q has the same selectors, comes first and sets it otherwise", what, earlier.Name))
 			}
+		}
+		if len(texts) > 0 {
+			out[p.Name] = strings.Join(texts, "; ")
 		}
 	}
 	return out

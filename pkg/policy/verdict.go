@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
 )
 
 // Verdict is the answer to a review.
@@ -20,10 +21,18 @@ type Verdict struct {
 	// Would are the findings with the action that policies in dry run would
 	// have taken.
 	Would []Finding
+	// Undecided are policies of which it is unknown whether they match.
+	Undecided []Undecided
 	// Message tells why the object is refused; empty if it is allowed.
 	Message string
 	// Warnings for the person who made the request, a line a finding.
 	Warnings []string
+}
+
+// Undecided is a policy of which it is unknown whether it matches.
+type Undecided struct {
+	Policy string `json:"policy"`
+	Why    string `json:"why"`
 }
 
 // Outcome sums the verdict up in one word, from a closed set: deny, warn,
@@ -50,6 +59,13 @@ const maxWarnings = 4096
 
 func (p *Plan) verdict(rulings []ruling) Verdict {
 	v := Verdict{Allowed: true}
+	why := map[string]string{}
+	for _, m := range p.matched {
+		if m.state == facts.Unknown {
+			v.Undecided = append(v.Undecided, Undecided{Policy: m.policy.Name, Why: m.why})
+			why[m.policy.Name] = "; whether it matches is unknown: " + m.why
+		}
+	}
 	var denied, policies []string
 	warned := 0
 	for i := range rulings {
@@ -78,6 +94,9 @@ func (p *Plan) verdict(rulings []ruling) Verdict {
 	if len(denied) > 0 {
 		v.Allowed = false
 		v.Message = joinLines(denied, maxDenial)
+		for i, name := range policies {
+			policies[i] += why[name]
+		}
 		if by := " (TokenPolicy " + strings.Join(policies, ", ") + ")"; len(policies) > 0 && len(v.Message)+len(by) < maxDenial+100 {
 			v.Message += by
 		}
@@ -114,14 +133,19 @@ type record struct {
 const maxRecords = 32
 
 // AuditAnnotations returns what goes into the audit log: JSON lists of what was
-// found under "findings", and of what policies in dry run would have done under
-// "would". The API server adds the webhook's name to the keys; a key with a
+// found under "findings", of what policies in dry run would have done under
+// "would", and of policies that may match under "undecided". The API server adds the webhook's name to the keys; a key with a
 // slash would be dropped.
 func (v *Verdict) AuditAnnotations() map[string]string {
-	if len(v.Findings) == 0 && len(v.Would) == 0 {
+	if len(v.Findings) == 0 && len(v.Would) == 0 && len(v.Undecided) == 0 {
 		return nil
 	}
 	out := map[string]string{}
+	if n := len(v.Undecided); n > 0 {
+		if text, err := json.Marshal(v.Undecided[:min(n, maxRecords)]); err == nil {
+			out["undecided"] = string(text)
+		}
+	}
 	for key, findings := range map[string][]Finding{"findings": v.Findings, "would": v.Would} {
 		if len(findings) == 0 {
 			continue

@@ -152,9 +152,19 @@ func (c *Cluster) read(obj any) (*kept, error) {
 	if err == nil {
 		return &kept{object: p}, nil
 	}
-	none := &v1alpha1.TokenPolicy{ObjectMeta: metav1.ObjectMeta{Name: u.GetName(), UID: u.GetUID(), Generation: u.GetGeneration()}}
-	compiled, _ := c.compiler.Compile(none)
-	return &kept{object: none, compiled: compiled, errs: field.ErrorList{field.Invalid(field.NewPath("spec"), field.OmitValueType{}, err.Error())}}, nil
+	// Without exemptions, which hold the only fields that can be so, nothing of
+	// what it refuses is lost; else it has no effect.
+	for _, rest := range [][]string{{"spec", "exemptions"}, {"spec"}, {"status"}} {
+		u = u.DeepCopy()
+		unstructured.RemoveNestedField(u.Object, rest...)
+		p = &v1alpha1.TokenPolicy{}
+		if runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, p) == nil {
+			break
+		}
+	}
+	p.ManagedFields = nil
+	compiled, errs := c.compiler.Compile(p)
+	return &kept{object: p, compiled: compiled, errs: append(errs, field.Invalid(field.NewPath("spec"), field.OmitValueType{}, err.Error()))}, nil
 }
 
 // put keeps what was compiled of a spec that is still the same.

@@ -16,13 +16,14 @@ import (
 
 // reloadInterval is how often a policy file is read again. Reading it is cheap,
 // and sees every way in which files change, ConfigMap mounts included.
-const reloadInterval = time.Second
+const reloadInterval = 500 * time.Millisecond
 
 // File takes policies from a file, and keeps the last good version.
 type File struct {
 	inForce
 	path    string
-	content []byte
+	content []byte // that was loaded last
+	coming  []byte // that was seen last: a file that is being written is not read
 	broken  string // what is wrong with the file as it is now
 }
 
@@ -68,7 +69,9 @@ func (f *File) reload() {
 	f.countExpired()
 	content, err := os.ReadFile(f.path)
 	if err == nil {
-		if bytes.Equal(content, f.content) {
+		settled := bytes.Equal(content, f.coming)
+		f.coming = content
+		if !settled || bytes.Equal(content, f.content) {
 			return
 		}
 		err = f.load(content)
@@ -92,6 +95,9 @@ func (f *File) load(content []byte) error {
 	policies, err := f.compiler.Parse(f.path, content)
 	if err != nil {
 		return err
+	}
+	if f.Snapshot() != nil && f.Snapshot().Policies() > 0 && len(policies) == 0 {
+		return fmt.Errorf("%s: has no policy any more; to go without policies restart without --policy-file", f.path)
 	}
 	for _, p := range policies {
 		for _, w := range slices.Concat(p.Warnings, p.Expired(time.Now())) {

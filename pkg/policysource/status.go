@@ -2,6 +2,7 @@ package policysource
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -20,6 +21,8 @@ const (
 	fieldManager = "tokenward"
 	// statusInterval is how soon a status that could not be written is tried again.
 	statusInterval = 5 * time.Second
+	// statusPause is the least time between two passes over the policies.
+	statusPause = 500 * time.Millisecond
 	// maxCondition bounds the message of a condition, well below the 32,768 bytes
 	// that metav1.Condition allows.
 	maxCondition = 4096
@@ -29,21 +32,29 @@ const (
 func (c *Cluster) Lead(ctx context.Context) error {
 	tick := time.NewTicker(statusInterval)
 	defer tick.Stop()
+	told := ""
 	for {
-		c.writeStatus(ctx)
+		told = c.writeStatus(ctx, told)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-c.settled:
 		case <-tick.C:
 		}
+		// Two leaders, of two versions say, must not outdo each other.
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(statusPause):
+		}
 	}
 }
 
-// writeStatus writes what is not yet as it should be.
-func (c *Cluster) writeStatus(ctx context.Context) {
+// writeStatus writes what is not yet as it should be. It returns the last error,
+// and logs it unless it is the one that was told before.
+func (c *Cluster) writeStatus(ctx context.Context, told string) string {
 	if !c.Synced() {
-		return
+		return told
 	}
 	c.mu.Lock()
 	all := make([]kept, 0, len(c.policies))
@@ -56,16 +67,22 @@ func (c *Cluster) writeStatus(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	overlaps := policy.Overlaps(policies)
-	now := metav1.Now()
+	now, last := metav1.Now(), ""
 	for i := range all {
 		status := all[i].status(overlaps[all[i].object.Name], now)
 		if equality.Semantic.DeepEqual(status, &all[i].object.Status) {
 			continue
 		}
-		if err := c.applyStatus(ctx, all[i].object, status); err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
-			c.log.Error(err, "The status of a TokenPolicy can't be written; trying again", "policy", all[i].object.Name)
+		err := c.applyStatus(ctx, all[i].object, status)
+		if err == nil || ctx.Err() != nil || apierrors.IsNotFound(err) {
+			continue
+		}
+		if last = err.Error(); last != told {
+			c.log.Error(err, "The status of TokenPolicies can't be written (grant patch on tokenpolicies/status); trying again", "policy", all[i].object.Name)
+			told = last
 		}
 	}
+	return last
 }
 
 // status returns what the status of a policy should be.
@@ -87,7 +104,7 @@ func (k *kept) status(overlap string, now metav1.Time) *v1alpha1.TokenPolicyStat
 	}
 	overlapping := metav1.Condition{
 		Type: v1alpha1.ConditionOverlapping, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNoOverlap,
-		Message: "No other policy with the same selectors makes the same change.",
+		Message: "No policy with the same selectors that comes first sets the same field otherwise.",
 	}
 	if overlap != "" {
 		overlapping.Status, overlapping.Reason, overlapping.Message = metav1.ConditionTrue, v1alpha1.ReasonSameChange, overlap
@@ -95,7 +112,7 @@ func (k *kept) status(overlap string, now metav1.Time) *v1alpha1.TokenPolicyStat
 	for _, condition := range []metav1.Condition{ready, overlapping} {
 		condition.ObservedGeneration, condition.LastTransitionTime = k.object.Generation, now
 		if len(condition.Message) > maxCondition {
-			condition.Message = condition.Message[:maxCondition] + "..."
+			condition.Message = strings.ToValidUTF8(condition.Message[:maxCondition], "") + "..."
 		}
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -37,7 +38,7 @@ type Pod struct {
 // value knows no kind; start from BuiltinTemplates.
 type Templates struct {
 	kinds     map[schema.GroupKind]string
-	resources map[schema.GroupResource]string
+	resources map[schema.GroupVersionResource]string
 }
 
 // BuiltinTemplates returns the kinds of Kubernetes that have a pod template.
@@ -58,41 +59,53 @@ func BuiltinTemplates() Templates {
 func (t Templates) Kinds() []schema.GroupKind { return slices.Collect(maps.Keys(t.kinds)) }
 
 // With returns the same and one resource more, whose pod template is at path,
-// such as "spec.template".
-func (t Templates) With(resource schema.GroupResource, path string) Templates {
-	out := Templates{kinds: t.kinds, resources: map[schema.GroupResource]string{resource: path}}
-	for r, p := range t.resources {
-		if _, ok := out.resources[r]; !ok {
-			out.resources[r] = p
+// such as "spec.template". It fails for a resource that is known already.
+func (t Templates) With(resource schema.GroupVersionResource, path string) (Templates, error) {
+	for kind := range t.kinds {
+		if known, _ := meta.UnsafeGuessKindToResource(kind.WithVersion(resource.Version)); known == resource {
+			return t, fmt.Errorf("%s is judged already: its pod template is at %s", resource.Resource, t.kinds[kind])
 		}
 	}
-	return out
+	if known, twice := t.resources[resource]; twice {
+		return t, fmt.Errorf("it is given twice, with %s and %s", known, path)
+	}
+	out := Templates{kinds: t.kinds, resources: maps.Clone(t.resources)}
+	if out.resources == nil {
+		out.resources = map[schema.GroupVersionResource]string{}
+	}
+	out.resources[resource] = path
+	return out, nil
 }
+
+var fieldPath = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*([.][A-Za-z_][A-Za-z0-9_-]*)*$`)
 
 // ParseResource reads a resource and the path of its pod template, such as
 // "argoproj.io/v1alpha1/rollouts=spec.template".
-func ParseResource(text string) (schema.GroupResource, string, error) {
+func ParseResource(text string) (schema.GroupVersionResource, string, error) {
 	const want = "want GROUP/VERSION/RESOURCE=PATH, such as argoproj.io/v1alpha1/rollouts=spec.template"
+	none := schema.GroupVersionResource{}
 	name, path, _ := strings.Cut(text, "=")
 	parts := strings.Split(name, "/")
-	if len(parts) != 3 || slices.Contains(parts, "") || path == "" || slices.Contains(strings.Split(path, "."), "") {
-		return schema.GroupResource{}, "", errors.New(want)
+	if len(parts) != 3 || slices.Contains(parts, "") {
+		return none, "", errors.New(want)
 	}
 	if strings.ToLower(parts[2]) != parts[2] {
-		return schema.GroupResource{}, "", fmt.Errorf("%q is no resource: resources are plural and in lower case; %s", parts[2], want)
+		return none, "", fmt.Errorf("%q is no resource: resources are plural and in lower case; %s", parts[2], want)
 	}
-	return schema.GroupResource{Group: parts[0], Resource: parts[2]}, path, nil
+	if !fieldPath.MatchString(path) {
+		return none, "", fmt.Errorf("%q is no path of fields; %s", path, want)
+	}
+	return schema.GroupVersionResource{Group: parts[0], Version: parts[1], Resource: parts[2]}, path, nil
 }
 
 // pathOf returns where a kind has its pod template. The resource of a kind that
 // is not Kubernetes' own is guessed from its name where it is not given.
-func (t Templates) pathOf(gvk schema.GroupVersionKind, resource schema.GroupResource) (string, bool) {
+func (t Templates) pathOf(gvk schema.GroupVersionKind, resource schema.GroupVersionResource) (string, bool) {
 	if path, ok := t.kinds[gvk.GroupKind()]; ok {
 		return path, true
 	}
 	if resource.Empty() {
-		plural, _ := meta.UnsafeGuessKindToResource(gvk)
-		resource = plural.GroupResource()
+		resource, _ = meta.UnsafeGuessKindToResource(gvk)
 	}
 	path, ok := t.resources[resource]
 	return path, ok
@@ -105,11 +118,11 @@ var ErrNoPod = errors.New("the object is no Pod and has no pod template")
 // apiVersion and kind. It returns ErrNoPod for kinds without a pod, and for a
 // workload whose template is not there.
 func (t Templates) FromJSON(object []byte) (*Pod, error) {
-	return t.FromResource(schema.GroupResource{}, object)
+	return t.FromResource(schema.GroupVersionResource{}, object)
 }
 
 // FromResource does the same for an object whose resource is known.
-func (t Templates) FromResource(resource schema.GroupResource, object []byte) (*Pod, error) {
+func (t Templates) FromResource(resource schema.GroupVersionResource, object []byte) (*Pod, error) {
 	var typeMeta metav1.TypeMeta
 	if err := json.UnmarshalCaseSensitivePreserveInts(object, &typeMeta); err != nil {
 		return nil, fmt.Errorf("not an object: %w", err)
@@ -166,7 +179,7 @@ func (t Templates) controlled(object *metav1.ObjectMeta) bool {
 	if owner == nil {
 		return false
 	}
-	_, ok := t.pathOf(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind), schema.GroupResource{})
+	_, ok := t.pathOf(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind), schema.GroupVersionResource{})
 	return ok
 }
 

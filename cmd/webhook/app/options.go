@@ -141,10 +141,12 @@ func (o *Options) templates() (workload.Templates, error) {
 	templates := workload.BuiltinTemplates()
 	for _, text := range o.Workloads {
 		resource, path, err := workload.ParseResource(text)
+		if err == nil {
+			templates, err = templates.With(resource, path)
+		}
 		if err != nil {
 			return templates, fmt.Errorf("--workload-resource: %q: %w", text, err)
 		}
-		templates = templates.With(resource, path)
 	}
 	return templates, nil
 }

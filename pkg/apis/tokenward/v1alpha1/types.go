@@ -185,7 +185,7 @@ type MatchCondition struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9][-A-Za-z0-9_./]*)?[A-Za-z0-9]$')",message="must start and end with a letter or digit, with '-', '_', '.' and '/' between"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$')",message="must start and end with a letter or digit, with '-', '_' and '.' between; a domain and '/' may come first"
 	Name string `json:"name"`
 	// Expression in CEL that must evaluate to a bool.
 	//
@@ -292,7 +292,7 @@ type LongLivedTokenVolumes struct {
 // Exemption brings checks down to Audit for what it selects. All its parts
 // must hold; an empty one holds always. At least one must be given.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.checks) && size(self.checks) > 0) || (has(self.namespaces) && size(self.namespaces) > 0) || has(self.podSelector) || (has(self.serviceAccountNames) && size(self.serviceAccountNames) > 0) || (has(self.objectNames) && size(self.objectNames) > 0) || (has(self.users) && size(self.users) > 0) || (has(self.groups) && size(self.groups) > 0)",message="must select something: checks, namespaces, podSelector, serviceAccountNames, objectNames, users or groups; to try a policy out use mode: DryRun"
+// +kubebuilder:validation:XValidation:rule="(has(self.checks) && size(self.checks) > 0) || (has(self.namespaces) && size(self.namespaces) > 0) || (has(self.podSelector) && (has(self.podSelector.matchLabels) || has(self.podSelector.matchExpressions))) || (has(self.serviceAccountNames) && size(self.serviceAccountNames) > 0) || (has(self.objectNames) && size(self.objectNames) > 0) || (has(self.users) && size(self.users) > 0) || (has(self.groups) && size(self.groups) > 0)",message="must select something: checks, namespaces, podSelector, serviceAccountNames, objectNames, users or groups; to try a policy out use mode: DryRun"
 type Exemption struct {
 	// Checks that the exemption is for; all of the policy's if empty.
 	//
@@ -332,14 +332,15 @@ type Exemption struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=253
 	ObjectNames []string `json:"objectNames,omitempty"`
-	// Users who made the request (break-glass).
+	// Users who made the request (break-glass). The pods of a Deployment are made
+	// by a controller: exempt those by namespace or by their labels.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MinLength=1
 	Users []string `json:"users,omitempty"`
-	// Groups of which the user who made the request is in one (break-glass).
+	// Groups of which the user who made the request is in one (break-glass). See users.
 	//
 	// +optional
 	// +listType=set
@@ -352,7 +353,7 @@ type Exemption struct {
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Format=date-time
-	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
 	Until *metav1.Time `json:"until,omitempty"`
 	// Reason is recorded with each finding that the exemption brings down.
 	//
@@ -373,7 +374,7 @@ type TokenPolicyStatus struct {
 	StrictestAction Action `json:"strictestAction,omitempty"`
 	// Conditions are Ready (False, with what is wrong, where a part of the policy
 	// is not in force) and Overlapping (True where a policy with the same selectors,
-	// which comes first, makes the same change to pods).
+	// which comes first by name, sets the same field of pods otherwise and wins).
 	//
 	// +optional
 	// +listType=map
