@@ -76,7 +76,7 @@ func (r *request[T]) decoded() *Request {
 
 // values decodes the body once more, whole, for those policies that have
 // conditions: a review by others alone need not know most fields.
-func values(body []byte, object, old *workload.Pod) func() *policy.Values {
+func values(body []byte, r *policy.Review) func() *policy.Values {
 	return func() *policy.Values {
 		var in struct {
 			Request map[string]any `json:"request"`
@@ -85,11 +85,11 @@ func values(body []byte, object, old *workload.Pod) func() *policy.Values {
 			return nil
 		}
 		out := &policy.Values{Request: in.Request}
-		if o, ok := in.Request["object"].(map[string]any); ok && object != nil {
-			out.Object = object.Unstructured(o)
+		if o, ok := in.Request["object"].(map[string]any); ok && r.Pod != nil {
+			out.Object = r.Pod.Unstructured(o, r.Namespace)
 		}
-		if o, ok := in.Request["oldObject"].(map[string]any); ok && old != nil {
-			out.OldObject = old.Unstructured(o)
+		if o, ok := in.Request["oldObject"].(map[string]any); ok && r.Old != nil {
+			out.OldObject = r.Old.Unstructured(o, r.Namespace)
 		}
 		delete(in.Request, "object")
 		delete(in.Request, "oldObject")
@@ -120,7 +120,7 @@ func Workloads(templates workload.Templates) Decoder {
 			out.warnings = []string{fmt.Sprintf("the pod template of this %s can't be read, so it was not judged: %v", in.Kind.Kind, err)}
 		}
 		out.review.Old, _ = podOf(in.OldObject) // one that can't be read is none
-		out.review.Values = values(body, out.review.Pod, out.review.Old)
+		out.review.Values = values(body, &out.review)
 		return out, nil
 	}
 }
@@ -212,7 +212,7 @@ func Pods(body []byte) (*Request, error) {
 	if in.OldObject != nil {
 		out.review.Old = workload.OfPod(in.OldObject.pod())
 	}
-	out.review.Values = values(body, out.review.Pod, out.review.Old)
+	out.review.Values = values(body, &out.review)
 	return out, nil
 }
 

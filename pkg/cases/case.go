@@ -374,14 +374,7 @@ func (c *Case) values() *policy.Values {
 		if pod == nil || kjson.UnmarshalCaseSensitivePreserveInts(object, &fields) != nil || json.Unmarshal(object, whole) != nil {
 			return whole, nil
 		}
-		asPod = pod.Unstructured(fields)
-		metadata, _ := asPod["metadata"].(map[string]any)
-		if metadata = maps.Clone(metadata); metadata == nil {
-			metadata = map[string]any{}
-		}
-		metadata["namespace"] = c.review.Namespace // as the API server fills it in
-		asPod["metadata"] = metadata
-		return whole, asPod
+		return whole, pod.Unstructured(fields, c.review.Namespace)
 	}
 	r := &c.File.Request
 	whole, object := decoded(r.Object, c.review.Pod)

@@ -53,6 +53,9 @@ func TestEveryCheckIsShown(t *testing.T) {
 				if line := id + ": " + f.Message; len(line) > policy.MaxMessage || strings.ContainsAny(f.Message, "\n\r") {
 					t.Errorf("%s: a message of %d characters, or with a line break: %q", c.Name, len(line), f.Message)
 				}
+				if strings.HasPrefix(id, "token-") && strings.HasSuffix(f.Message, "...") {
+					t.Errorf("%s: the cure is cut off: %q", c.Name, f.Message)
+				}
 			}
 		}
 		for _, kind := range []string{"pass", "fail", "unknown"} {

@@ -229,7 +229,7 @@ func (s *Set) fail(q *Query, f Fact) {
 // open returns the queries that the set does not settle, one for each object.
 func (s *Set) open(queries []Query) []Query {
 	var open []Query
-next:
+	places := map[Object]int{}
 	for i := range queries {
 		q := &queries[i]
 		if f, ok := s.facts[q.Object]; ok {
@@ -239,13 +239,12 @@ next:
 			// The next answer takes the place of this one: it must tell no less.
 			q.Inside, q.Fresh = q.Inside || f.Inside, q.Fresh || f.Fresh
 		}
-		for j := range open {
-			if open[j].Object == q.Object {
-				open[j].Keys = union(open[j].Keys, q.Keys)
-				open[j].Inside, open[j].Fresh = open[j].Inside || q.Inside, open[j].Fresh || q.Fresh
-				continue next
-			}
+		if j, ok := places[q.Object]; ok {
+			open[j].Keys = union(open[j].Keys, q.Keys)
+			open[j].Inside, open[j].Fresh = open[j].Inside || q.Inside, open[j].Fresh || q.Fresh
+			continue
 		}
+		places[q.Object] = len(open)
 		open = append(open, *q)
 	}
 	return open

@@ -23,13 +23,13 @@ type Secret struct {
 	MarkedInvalid bool
 	// HasToken and HasCA tell whether data.token and data["ca.crt"] have a value.
 	HasToken, HasCA bool
-	// TokenHash is the SHA-256 of data.token as it is there.
+	// TokenHash is the SHA-256 of data.token as it is there, whatever the type.
 	TokenHash [sha256.Size]byte
 	// CA tells whether ca.crt verifies the certificate that the API server
 	// presents: Present for yes, Absent for no.
 	CA State
-	// Tokens are the keys that hold a service-account token, sorted by key: of a
-	// token Secret "token", of another one each whose value is one.
+	// Tokens are the keys that hold a service-account token, sorted by key: "token"
+	// of a token Secret, whatever is in it, and each other whose value is one.
 	Tokens []HeldToken
 }
 
@@ -60,25 +60,30 @@ func ReadSecret(s *corev1.Secret, keys *token.KeySet, trusts func(ca []byte) Sta
 		TokenSecret: s.Type == corev1.SecretTypeServiceAccountToken, Created: s.CreationTimestamp.Time,
 		MarkedInvalid: s.Labels[legacyTokenInvalidSince] != "",
 	}
+	out.TokenHash = sha256.Sum256(s.Data[tokenKey])
 	if out.TokenSecret {
 		out.Account, out.AccountUID = s.Annotations[corev1.ServiceAccountNameKey], s.Annotations[corev1.ServiceAccountUIDKey]
 		out.HasToken, out.HasCA = len(s.Data[tokenKey]) > 0, len(s.Data[caKey]) > 0
-		out.TokenHash = sha256.Sum256(s.Data[tokenKey])
 		if out.HasCA {
 			out.CA = trusts(s.Data[caKey])
 		}
-		if out.HasToken {
-			out.Tokens = []HeldToken{hold(tokenKey, s.Data[tokenKey], keys)}
-		}
-		return out
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Data)) {
-		if token.Recognise(s.Data[key]) {
+		switch isToken := out.TokenSecret && out.HasToken && key == tokenKey; {
+		case !isToken && !token.Recognise(s.Data[key]):
+		case len(out.Tokens) < maxTokens:
 			out.Tokens = append(out.Tokens, hold(key, s.Data[key], keys))
+		default:
+			out.Tokens = append(out.Tokens, HeldToken{Key: key, Broken: token.Result{Verdict: token.Unknown, Reason: token.Unusual}})
+			return out
 		}
 	}
 	return out
 }
+
+// maxTokens bounds what one Secret can cost: of more tokens the first that is
+// beyond stands for all, as unknown.
+const maxTokens = 16
 
 func hold(key string, value []byte, keys *token.KeySet) HeldToken {
 	t, err := token.Parse(value)

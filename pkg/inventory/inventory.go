@@ -94,12 +94,7 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 		v.watched[kind] = w
 	}
 	v.tokens = newTokenWatch(v, reader.clients.core, o.Namespaces, log.WithName("tokens"))
-	signing.onChange = func() {
-		select {
-		case v.tokens.verify <- struct{}{}:
-		default:
-		}
-	}
+	signing.onChange = v.tokens.again
 	reader.onWhole = v.keep
 	return v, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -32,34 +33,52 @@ func (h *history) add(keys []token.Key, issuer string, now time.Time) {
 	}
 	slices.Sort(names)
 	raw := strings.Join(append(names, issuer), "\n")
-	if !h.fetched || raw != h.raw {
+	if h.last.IsZero() || raw != h.raw {
 		h.raw, h.changed = raw, now
 	}
-	h.issuer, h.fetched, h.unserved = issuer, true, false
+	if issuer != "" {
+		h.issuers[issuer] = now
+	}
+	h.last, h.unserved = now, time.Time{}
 }
 
+// fail notes that a refresh brought nothing.
+func (h *history) fail(unserved bool, now time.Time) {
+	switch {
+	case !unserved:
+		h.unserved = time.Time{}
+	case h.unserved.IsZero():
+		h.unserved = now
+	}
+}
+
+// addChain notes a chain by who issued its leaf: servers behind a balancer have
+// certificates of their own, and ca.crt is about who issued them.
 func (h *history) addChain(chain []*x509.Certificate, now time.Time) {
-	if len(chain) > 0 {
-		sum := sha256.Sum256(chain[0].Raw)
-		h.chains[string(sum[:])] = seenChain{chain: chain, last: now}
+	if len(chain) == 0 {
+		return
 	}
+	issuer := string(chain[0].RawIssuer) + string(chain[0].AuthorityKeyId)
+	if _, known := h.chains[issuer]; !known {
+		h.presented = now
+	}
+	h.chains[issuer] = seenChain{chain: chain, last: now}
 }
 
-// age forgets the keys that refreshes have not shown for as long as it takes to
-// settle, once they agree on the others. When none succeeds nothing is forgotten.
-func (h *history) age(settle time.Duration, now time.Time, refreshed bool) {
-	if refreshed && now.Sub(h.changed) >= settle {
-		for name, k := range h.keys {
-			if now.Sub(k.last) >= settle {
-				delete(h.keys, name)
-			}
-		}
+// age forgets what refreshes have not shown for as long as it takes to settle,
+// once they agree on the rest. When none succeeds nothing is forgotten.
+func (h *history) age(settle time.Duration, now time.Time) {
+	if h.last.Equal(now) && h.settled(settle) {
+		maps.DeleteFunc(h.keys, func(_ string, k seenKey) bool { return now.Sub(k.last) >= settle })
+		maps.DeleteFunc(h.issuers, func(_ string, last time.Time) bool { return now.Sub(last) >= settle })
 	}
-	for name, c := range h.chains {
-		if now.Sub(c.last) >= settle && len(h.chains) > 1 {
-			delete(h.chains, name)
-		}
-	}
+	before := len(h.chains)
+	maps.DeleteFunc(h.chains, func(_ string, c seenChain) bool { return now.Sub(c.last) >= settle && before > 1 })
+}
+
+// settled reports whether refreshes over some time have agreed.
+func (h *history) settled(settle time.Duration) bool {
+	return !h.last.IsZero() && h.last.Sub(h.changed) >= settle
 }
 
 // trust puts together what is accepted: the union of the keys that were seen
@@ -74,19 +93,21 @@ func (h *history) trust(o *SigningOptions, now time.Time) *trust {
 	for _, name := range names {
 		options.Keys = append(options.Keys, h.keys[name].key)
 	}
-	if h.issuer != "" {
-		options.Issuers = append(options.Issuers, h.issuer)
+	for _, issuer := range slices.Sorted(maps.Keys(h.issuers)) {
+		options.Issuers = append(options.Issuers, issuer)
 	}
-	options.Unavailable = !h.fetched && len(o.Keys) == 0
-	// Keys that were given are all there are where none are published.
-	options.Settled = (h.fetched && now.Sub(h.changed) >= o.Settle) || (!h.fetched && h.unserved && len(o.Keys) > 0)
-	t := &trust{keys: token.NewKeySet(options)}
+	// Keys that were given are all there are where for some time none have been
+	// published.
+	given := len(o.Keys) > 0 && !h.unserved.IsZero() && now.Sub(h.unserved) >= o.Settle
+	options.Unavailable = h.last.IsZero() && !given
+	options.Settled = h.settled(o.Settle) || (h.last.IsZero() && given)
+	t := &trust{keys: token.NewKeySet(options), chainsSettled: !h.presented.IsZero() && now.Sub(h.presented) >= o.Settle}
 	leaves := make([]string, 0, len(h.chains))
 	for name, c := range h.chains {
 		leaves = append(leaves, hex.EncodeToString([]byte(name)))
 		t.chains = append(t.chains, c.chain)
 	}
 	slices.Sort(leaves)
-	t.fingerprint = fmt.Sprintf("%q %q %t %t %q", names, options.Issuers, options.Unavailable, options.Settled, leaves)
+	t.fingerprint = fmt.Sprintf("%q %q %t %t %q %t", names, options.Issuers, options.Unavailable, options.Settled, leaves, t.chainsSettled)
 	return t
 }

@@ -16,12 +16,14 @@ type rollout struct {
 	history history
 	options SigningOptions
 	now     time.Time
+	// unserved makes failing refreshes say that there are no keys.
+	unserved bool
 }
 
 func newRollout(t *testing.T) *rollout {
 	return &rollout{
 		t: t, options: SigningOptions{Settle: 10 * time.Minute}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
-		history: history{keys: map[string]seenKey{}, chains: map[string]seenChain{}},
+		history: newHistory(),
 	}
 }
 
@@ -39,8 +41,10 @@ func (r *rollout) refresh(after time.Duration, keys ...token.Key) {
 	r.now = r.now.Add(after)
 	if len(keys) > 0 {
 		r.history.add(keys, "https://issuer.test", r.now)
+	} else {
+		r.history.fail(r.unserved, r.now)
 	}
-	r.history.age(r.options.Settle, r.now, len(keys) > 0)
+	r.history.age(r.options.Settle, r.now)
 }
 
 // want wants a key id to be known, gone or unsettled.
@@ -87,6 +91,19 @@ func TestAKeyIsGoneOnlyWhenRefreshesAgree(t *testing.T) {
 	r.want("when all agree", "new", "known")
 }
 
+// One look and failures since are no agreement.
+func TestFailuresDoNotSettle(t *testing.T) {
+	r := newRollout(t)
+	key := newKey(t, "a")
+	r.refresh(0, key)
+	for range 30 {
+		r.refresh(time.Minute)
+	}
+	r.want("after half an hour of failures", "other", "unsettled")
+	r.refresh(time.Minute, key)
+	r.want("after one more look", "other", "gone")
+}
+
 func TestGivenKeysStandBesideThosePublished(t *testing.T) {
 	r := newRollout(t)
 	given := newKey(t, "given")
@@ -94,8 +111,14 @@ func TestGivenKeysStandBesideThosePublished(t *testing.T) {
 	r.refresh(0)
 	r.want("before anything was read", "given", "known")
 	r.want("before anything was read", "other", "unsettled")
-	r.history.unserved = true
+	r.unserved = true
+	r.refresh(time.Minute)
+	r.want("when it is first said that none are published", "other", "unsettled")
+	r.refresh(11 * time.Minute)
 	r.want("where no keys are published", "other", "gone")
+	r.unserved = false
+	r.refresh(time.Minute)
+	r.want("after another failure", "other", "unsettled")
 	r.refresh(time.Minute, newKey(t, "published"))
 	r.want("beside the published ones", "given", "known")
 	r.want("beside the published ones", "published", "known")

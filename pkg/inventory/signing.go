@@ -48,8 +48,10 @@ const (
 // is known. It is immutable.
 type trust struct {
 	keys *token.KeySet
-	// chains are the certificates that API servers presented, each leaf first.
-	chains [][]*x509.Certificate
+	// chains are the certificates that API servers presented, each leaf first;
+	// chainsSettled is set once these have been all for some time.
+	chains        [][]*x509.Certificate
+	chainsSettled bool
 	// generation grows with every change.
 	generation uint64
 	// fingerprint tells trusts apart.
@@ -62,14 +64,15 @@ func (t *trust) current(ca []byte, now time.Time) facts.State {
 	if len(t.chains) == 0 {
 		return facts.Unknown
 	}
-	bundle, err := token.ParseCertificates(ca)
-	if err != nil {
-		return facts.Absent
-	}
-	for _, chain := range t.chains {
-		if token.Trusts(bundle, chain, now) {
-			return facts.Present
+	if bundle, err := token.ParseCertificates(ca); err == nil {
+		for _, chain := range t.chains {
+			if token.Trusts(bundle, chain, now) {
+				return facts.Present
+			}
 		}
+	}
+	if !t.chainsSettled {
+		return facts.Unknown // another API server may present another one
 	}
 	return facts.Absent
 }
@@ -95,13 +98,19 @@ type signing struct {
 // history is what refreshes brought so far.
 type history struct {
 	keys    map[string]seenKey
-	chains  map[string]seenChain
-	issuer  string
-	raw     string    // the ids that the last refresh brought
-	changed time.Time // when raw was first seen so
-	fetched bool
-	// unserved is set where the API server does not publish keys at all.
-	unserved bool
+	issuers map[string]time.Time // when each was last seen
+	chains  map[string]seenChain // by who issued them
+	raw     string               // the keys and the issuer that the last refresh brought
+	changed time.Time            // when raw was first seen so
+	last    time.Time            // when a refresh last succeeded; zero: never
+	// unserved is since when the API server says that it publishes no keys at all.
+	unserved time.Time
+	// presented is when chains last changed.
+	presented time.Time
+}
+
+func newHistory() history {
+	return history{keys: map[string]seenKey{}, issuers: map[string]time.Time{}, chains: map[string]seenChain{}}
 }
 
 type seenKey struct {
@@ -123,7 +132,7 @@ func newSigning(config *rest.Config, o SigningOptions, m *metrics.Metrics, log l
 	}
 	s := &signing{
 		options: o, metrics: m, log: log, now: time.Now, kick: make(chan struct{}, 1), onChange: func() {},
-		history: history{keys: map[string]seenKey{}, chains: map[string]seenChain{}},
+		history: newHistory(),
 	}
 	// A connection of its own each time: behind a load balancer one that is kept
 	// would show the keys of one API server only.
@@ -193,7 +202,7 @@ func (s *signing) run(ctx context.Context) {
 		}
 		if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
 			wait = min(backoff, s.options.Refresh)
-			backoff *= 2
+			backoff = min(2*backoff, s.options.Refresh)
 			continue
 		}
 		wait, backoff = s.options.Refresh, minRefresh
@@ -209,12 +218,12 @@ func (s *signing) refresh(ctx context.Context) error {
 	if err == nil {
 		s.history.add(keys, issuer, now)
 	} else {
-		s.history.unserved = apierrors.IsNotFound(err) || apierrors.IsForbidden(err)
+		s.history.fail(apierrors.IsNotFound(err), now)
 	}
 	if chain := s.presented.Load(); chain != nil {
 		s.history.addChain(*chain, now)
 	}
-	s.history.age(s.options.Settle, now, err == nil)
+	s.history.age(s.options.Settle, now)
 	s.put(s.history.trust(&s.options, now))
 	s.tell(err)
 	s.tried.Store(true)

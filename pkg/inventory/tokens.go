@@ -27,7 +27,11 @@ func tokenSecrets() string {
 }
 
 // verifyPage is how many token Secrets are read at a time after the keys changed.
-const verifyPage = 500
+// A page is decoded whole, and a Secret may have 1 MB.
+const verifyPage = 50
+
+// verifyRetry is how soon it is tried again if they can't be read.
+const verifyRetry = 5 * time.Second
 
 // tokenWatch brings token Secrets into the cache, reduced on arrival.
 type tokenWatch struct {
@@ -87,9 +91,18 @@ func (w *tokenWatch) reverify(ctx context.Context) {
 		}
 		for _, ns := range w.namespaces {
 			if err := w.reverifyIn(ctx, ns); err != nil && ctx.Err() == nil {
-				w.log.Error(err, "Token Secrets can't be read after the keys changed; each is read when it is asked for")
+				w.log.Error(err, "Token Secrets can't be read after the keys changed; each is read when it is asked for", "again in", verifyRetry.String())
+				time.AfterFunc(verifyRetry, w.again)
 			}
 		}
+	}
+}
+
+// again asks for all token Secrets to be checked anew.
+func (w *tokenWatch) again() {
+	select {
+	case w.verify <- struct{}{}:
+	default:
 	}
 }
 

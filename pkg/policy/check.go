@@ -42,6 +42,9 @@ type Input struct {
 	Facts      *facts.Set
 	Parameters Parameters
 	Now        time.Time
+
+	// unknownDenies is set where a policy denies for what is unknown.
+	unknownDenies bool
 }
 
 // Parameters are the parameters of a check with defaults filled in. They are

@@ -13,7 +13,7 @@ func tokenCACurrent() Check {
 		switch h.secret.CA {
 		case facts.Absent:
 			return wrong(func(func(string) string) string {
-				return "has a ca.crt that does not verify the API server's certificate: calls fail before they are sent. " +
+				return "has a ca.crt that does not verify the API server: calls fail. " +
 					"See that the controller manager runs with the new --root-ca-file."
 			})
 		case facts.Unknown:

@@ -18,7 +18,7 @@ func tokenDefaultAccount() Check {
 			return nil
 		}
 		return wrong(func(quote func(string) string) string {
-			return "holds a token of the account " + quote(defaultAccount) + ", which every pod of the namespace shares. Give the pod an account of its own."
+			return "holds a token of the account " + quote(defaultAccount) + ", which all pods share. Give the pod an account of its own."
 		})
 	}}
 	return Check{

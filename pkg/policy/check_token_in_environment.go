@@ -12,8 +12,7 @@ func tokenInEnvironment() Check {
 			return nil
 		}
 		return wrong(func(func(string) string) string {
-			return "puts a token into the environment: children, crash dumps and debug pages show it, and it stays as it was when the container started. " +
-				"Mount it as a file, better a projected token."
+			return "puts a token into the environment, for children and crash reports to see. Mount a projected token instead."
 		})
 	}}
 	return Check{

@@ -8,8 +8,7 @@ func tokenLongLived() Check {
 			return nil
 		}
 		return wrong(func(func(string) string) string {
-			return "brings a token that never expires: who reads it once can use it until its key is changed. " +
-				"Mount a projected token (serviceAccountToken) instead; it has the same files."
+			return "brings a token that never expires. Mount a projected token instead; it has the same files."
 		})
 	}}
 	return Check{

@@ -15,7 +15,7 @@ func tokenOwnAccount() Check {
 				whose += " of namespace " + quote(namespace)
 			}
 			return "holds a token of account " + whose + ", but the pod runs as " + quote(own) +
-				": it acts as somebody else. Set serviceAccountName, and mount a projected token of its own."
+				". Set serviceAccountName, and mount a projected token."
 		})
 	}}
 	return Check{

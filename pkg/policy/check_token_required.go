@@ -33,7 +33,7 @@ off. Turn the check on by a policy that selects the pods which need a token.`,
 						return "Whether the container (" + c.path + ") gets a token is unknown: account " + quote(in.Pod.Spec.ServiceAccountName) + " could not be read."
 					}
 					return "The container (" + c.path + ") gets no token of account " + quote(in.Pod.Spec.ServiceAccountName) +
-						", which it needs: calls will answer 401. Set automountServiceAccountToken: true, or mount a projected token at " + accountDirectory + "."
+						", which it needs. Set automountServiceAccountToken: true, or mount a projected token where it is looked for."
 				})})
 			}
 		},

@@ -19,9 +19,8 @@ func tokenSecretOwner() Check {
 				return nil
 			}
 			if h.secret.Account == "" {
-				return wrong(func(quote func(string) string) string {
-					return "is a token Secret of no account: nobody fills it. Annotate it with " +
-						quote("kubernetes.io/service-account.name") + ", or mount a projected token."
+				return wrong(func(func(string) string) string {
+					return "is a token Secret of no account: nobody fills it. Annotate it with kubernetes.io/service-account.name, or mount a projected token."
 				})
 			}
 			account := in.Facts.Get(owner(in, h))
@@ -32,13 +31,13 @@ func tokenSecretOwner() Check {
 				}}
 			case account.State == facts.Absent:
 				return wrong(func(quote func(string) string) string {
-					return "is of account " + quote(h.secret.Account) + ", which is gone: calls answer 401, and the Secret will be deleted. " +
+					return "is of account " + quote(h.secret.Account) + ", which is gone: calls answer 401. " +
 						"Create the account and a new token Secret, or mount a projected token."
 				})
 			case account.UID != "" && h.secret.AccountUID != "" && account.UID != h.secret.AccountUID:
 				return wrong(func(quote func(string) string) string {
-					return "is of an earlier account " + quote(h.secret.Account) + ": calls answer 401, and the Secret will be deleted. " +
-						"Create a new token Secret for the account, or mount a projected token."
+					return "is of an earlier account " + quote(h.secret.Account) + ": calls answer 401. " +
+						"Create a new token Secret, or mount a projected token."
 				}, owner(in, h))
 			}
 			return nil

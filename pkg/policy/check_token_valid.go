@@ -10,8 +10,8 @@ import (
 func tokenValid() Check {
 	c := tokenCheck{
 		id: "token-valid",
-		more: func(_ *Input, h *held, ask func(facts.Query)) {
-			for _, o := range namedBy(h) {
+		more: func(in *Input, h *held, ask func(facts.Query)) {
+			for _, o := range namedBy(in, h) {
 				ask(facts.Query{Object: o, Inside: true})
 			}
 		},
@@ -20,11 +20,11 @@ func tokenValid() Check {
 			switch result.Verdict {
 			case token.Invalid:
 				return wrong(func(func(string) string) string {
-					return "holds a token that the API server refuses: " + result.Reason.Text() + ". Calls with it answer 401. " + tokenCure(h, result.Reason)
-				}, namedBy(h)...)
+					return "holds a token that answers 401: " + result.Reason.Text() + ". " + tokenCure(h, result.Reason)
+				}, namedBy(in, h)...)
 			case token.Unknown:
 				return &fault{state: facts.Unknown, text: func(func(string) string) string {
-					return "holds a token of which it is unknown whether the API server accepts it: " + result.Reason.Text() + "."
+					return "holds a token that may be refused: " + result.Reason.Text() + "."
 				}}
 			case token.Valid:
 			}
@@ -59,14 +59,18 @@ any token Secret is a projected token, which is renewed by itself.`,
 }
 
 // namedBy returns the objects that a token names, on which its validity rests.
-func namedBy(h *held) []facts.Object {
-	if h.token == nil || h.token.Broken.Reason != "" {
+// Who may create pods can put any claims into a Secret: nothing is looked up for
+// a token that is refused anyhow, and nothing outside the pod's namespace by
+// claims that no key vouches for, since the answer would tell what exists there.
+func namedBy(in *Input, h *held) []facts.Object {
+	if h.token == nil || h.token.Broken.Reason != "" || h.token.Signature.Verdict == token.Invalid {
 		return nil
 	}
 	c := &h.token.Claims
+	vouched := h.token.Signature.Verdict == token.Valid || h.token.Signature.Reason == token.ForeignAudience
 	var named []facts.Object
 	add := func(kind reference.Kind, namespace string, ref *token.Ref) {
-		if ref != nil && ref.Name != "" {
+		if ref != nil && ref.Name != "" && (vouched || namespace == in.Namespace) {
 			named = append(named, facts.Object{Kind: kind, Namespace: namespace, Name: ref.Name})
 		}
 	}
@@ -129,7 +133,7 @@ func tokenState(s facts.State) token.State {
 func tokenCure(h *held, why token.Reason) string {
 	switch why {
 	case token.AccountGone, token.AccountReplaced:
-		return "Create a new token Secret for an account that exists, or mount a projected token."
+		return "Create a new token Secret, or mount a projected token."
 	case token.MarkedInvalid:
 		return "Remove that label to use it again, or mount a projected token."
 	default:
@@ -137,5 +141,5 @@ func tokenCure(h *held, why token.Reason) string {
 	if h.secret.TokenSecret {
 		return reissue
 	}
-	return "It is a copy: mount a projected token instead, or copy a new one."
+	return "Mount a projected token instead, or copy a new one."
 }

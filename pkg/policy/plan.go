@@ -164,6 +164,7 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 	ask := func(q facts.Query) { queries = append(queries, q) }
 	for i := range p.trials {
 		p.input.Parameters = p.trials[i].parameters
+		p.input.unknownDenies = slices.ContainsFunc(p.trials[i].votes, func(v vote) bool { return v.denyUnknown && !v.dryRun })
 		p.trials[i].check.Needs(&p.input, ask)
 	}
 	return queries

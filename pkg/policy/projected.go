@@ -4,6 +4,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -86,19 +87,29 @@ func volumeNamed(pod *workload.Pod, name string) *corev1.Volume {
 }
 
 // hasTokenFile tells whether a container finds the token where client libraries
-// look for it.
+// look for it. What a mount of a directory above holds nobody can tell.
 func (in *Input) hasTokenFile(pod *workload.Pod, c *tokenContainer) facts.State {
+	above := false
 	for i := range c.mounts {
 		m := &c.mounts[i]
-		if path.Clean(m.MountPath) == accountDirectory {
-			return yes(providesToken(volumeNamed(pod, m.Name), m.SubPath))
+		at := path.Clean(m.MountPath)
+		if rest, ok := strings.CutPrefix(at, "/run/"); ok {
+			at = "/var/run/" + rest // the same place on most images
 		}
-		if path.Clean(m.MountPath) == accountDirectory+"/"+tokenKey {
+		switch {
+		case at == accountDirectory:
+			return yes(providesToken(volumeNamed(pod, m.Name), m.SubPath))
+		case at == accountDirectory+"/"+tokenKey:
 			v := volumeNamed(pod, m.Name)
 			return yes(v != nil && (providesToken(v, "") || m.SubPath != ""))
+		case strings.HasPrefix(accountDirectory, strings.TrimSuffix(at, "/")+"/"):
+			above = true
 		}
 	}
-	return in.automounts(pod)
+	if state := in.automounts(pod); state != facts.Absent || !above {
+		return state
+	}
+	return facts.Unknown
 }
 
 // providesToken reports whether a volume has a file "token" at its root.

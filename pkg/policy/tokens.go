@@ -25,8 +25,8 @@ func (h *held) brings(key string) bool {
 // longLived reports whether the reference brings a token that does not expire,
 // or the Secret that is to hold one.
 func (h *held) longLived() bool {
-	if h.secret.TokenSecret {
-		return h.brings(tokenKey)
+	if h.secret.TokenSecret && h.brings(tokenKey) {
+		return h.secret.HasToken || !h.ref.Optional
 	}
 	return h.token != nil && h.token.Claims.Kind == token.Legacy
 }
@@ -87,8 +87,9 @@ func (c tokenCheck) needs(in *Input, ask func(facts.Query)) {
 			if c.more != nil {
 				c.more(in, h, ask)
 			}
+			// What is unknown leads to nothing, unless a policy denies for it.
 			f := c.judge(in, h)
-			if f == nil || f.state != facts.Present {
+			if f == nil || (f.state != facts.Present && !in.unknownDenies) {
 				return
 			}
 			secret.Fresh = true

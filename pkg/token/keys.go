@@ -234,12 +234,12 @@ func (s *KeySet) misfit(t *Token) Reason {
 		return KeysUnavailable
 	case s.known.Partial:
 		return KeysPartial
-	case t.KeyID == "":
-		// Settled or not: tokens without a key id are so old that a key which
-		// is only just being rolled out cannot have signed them.
-		return BadSignature
 	case !s.known.Settled:
+		// Also without a key id: those are the old tokens, and the old keys are
+		// what a roll-out takes away.
 		return KeyUnsettled
+	case t.KeyID == "":
+		return BadSignature
 	}
 	return KeyGone
 }

@@ -57,7 +57,7 @@ func signatureCases(t *testing.T) []verifyCase {
 		{name: "the algorithm is not that of the key", token: sign(t, jose.ES256, ecKey(), id, legacy), want: BadSignature},
 		{name: "a critical header that nobody understands", token: critical(t, legacy), want: BadSignature},
 		{name: "no key id and no key that fits", token: oldByOther, want: BadSignature},
-		{name: "no key id, no key that fits, unsettled", token: oldByOther, keys: unsettled, want: BadSignature},
+		{name: "no key id, no key that fits, unsettled", token: oldByOther, keys: unsettled, want: KeyUnsettled},
 		{name: "no key id, no key that fits, partial", token: oldByOther, keys: partial, want: KeysPartial},
 		{name: "no key id, no key that fits, unavailable", token: oldByOther, keys: unavailable, want: KeysUnavailable},
 		{name: "a key that is gone", token: byOther, want: KeyGone},

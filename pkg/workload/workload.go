@@ -184,29 +184,26 @@ func (t Templates) controlled(object *metav1.ObjectMeta) bool {
 }
 
 // Unstructured returns the pod as decoded JSON, given the object that it came
-// from: with every field of the object, also those that corev1 does not know.
-func (p *Pod) Unstructured(object map[string]any) map[string]any {
-	pod := maps.Clone(object)
+// from and the namespace of the request: with every field of the object, also
+// those that corev1 does not know.
+func (p *Pod) Unstructured(object map[string]any, namespace string) map[string]any {
+	pod, inner := maps.Clone(object), object
 	if p.Template {
-		inner := object
 		for step := range strings.SplitSeq(strings.TrimSuffix(p.Prefix, "."), ".") {
 			inner, _ = inner[step].(map[string]any)
 		}
-		metadata, _ := inner["metadata"].(map[string]any)
-		pod = map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": maps.Clone(metadata), "spec": inner["spec"]}
-		if metadata == nil {
-			pod["metadata"] = map[string]any{}
-		}
-		if p.Namespace != "" {
-			pod["metadata"].(map[string]any)["namespace"] = p.Namespace
-		}
+		pod = map[string]any{"apiVersion": "v1", "kind": "Pod"}
 	}
-	spec, _ := pod["spec"].(map[string]any)
-	if spec = maps.Clone(spec); spec == nil {
-		spec = map[string]any{}
+	part := func(name string) map[string]any {
+		fields, _ := inner[name].(map[string]any)
+		if fields = maps.Clone(fields); fields == nil {
+			fields = map[string]any{}
+		}
+		pod[name] = fields
+		return fields
 	}
-	spec["serviceAccountName"] = p.Spec.ServiceAccountName
-	pod["spec"] = spec
+	part("metadata")["namespace"] = namespace
+	part("spec")["serviceAccountName"] = p.Spec.ServiceAccountName
 	return pod
 }
 
