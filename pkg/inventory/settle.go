@@ -93,9 +93,7 @@ func (h *history) trust(o *SigningOptions, now time.Time) *trust {
 	for _, name := range names {
 		options.Keys = append(options.Keys, h.keys[name].key)
 	}
-	for _, issuer := range slices.Sorted(maps.Keys(h.issuers)) {
-		options.Issuers = append(options.Issuers, issuer)
-	}
+	options.Issuers = append(options.Issuers, slices.Sorted(maps.Keys(h.issuers))...)
 	// Keys that were given are all there are where for some time none have been
 	// published.
 	given := len(o.Keys) > 0 && !h.unserved.IsZero() && now.Sub(h.unserved) >= o.Settle
