@@ -110,6 +110,7 @@ func cannotRun(name string, c *cases.Case, bundles bool) string {
 		"token-own-account/opaque-own.yaml":                             "its token names another namespace",
 		"token-own-account/own.yaml":                                    "its token names another namespace",
 		"secret-exists/replacement-goes-by-the-annotation.yaml":         "it is about kube-system, which is not enforced upon",
+		"token-in-environment/optional-and-empty.yaml":                  "the token controller fills the Secret",
 		"templates/no-template.yaml":                                    "the API server refuses the object itself",
 		"secret-key-exists/empty-key-is-no-key.yaml":                    "the API server refuses empty keys",
 		"matching/deprecated-account-field.yaml":                        "the API server wants the account to exist",
