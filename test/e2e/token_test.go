@@ -49,7 +49,6 @@ type field struct {
 
 func newField(t *testing.T) *field {
 	t.Helper()
-	t.Parallel() // it shares nothing with the others, and waits most of the time
 	own, err := cluster.Start()
 	t.Cleanup(func() {
 		if err := own.Stop(); err != nil {
