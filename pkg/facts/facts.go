@@ -228,8 +228,7 @@ func (s *Set) fail(q *Query, f Fact) {
 
 // open returns the queries that the set does not settle, one for each object.
 func (s *Set) open(queries []Query) []Query {
-	var open []Query
-	places := map[Object]int{}
+	var open Queries
 	for i := range queries {
 		q := &queries[i]
 		if f, ok := s.facts[q.Object]; ok {
@@ -239,19 +238,55 @@ func (s *Set) open(queries []Query) []Query {
 			// The next answer takes the place of this one: it must tell no less.
 			q.Inside, q.Fresh = q.Inside || f.Inside, q.Fresh || f.Fresh
 		}
-		if j, ok := places[q.Object]; ok {
-			open[j].Keys = union(open[j].Keys, q.Keys)
-			open[j].Inside, open[j].Fresh = open[j].Inside || q.Inside, open[j].Fresh || q.Fresh
-			continue
-		}
-		places[q.Object] = len(open)
-		open = append(open, *q)
+		open.Ask(*q)
 	}
-	return open
+	return open.List
+}
+
+// Queries gathers queries, one for each object: what is asked of it adds up.
+type Queries struct {
+	List   []Query
+	places map[Object]int // once there are many
+}
+
+// manyQueries is from when on a map is faster than a look at each.
+const manyQueries = 16
+
+// Ask adds a query.
+func (q *Queries) Ask(query Query) {
+	if i := q.place(&query.Object); i >= 0 {
+		known := &q.List[i]
+		known.Keys = union(known.Keys, query.Keys)
+		known.Inside, known.Fresh = known.Inside || query.Inside, known.Fresh || query.Fresh
+		return
+	}
+	q.List = append(q.List, query)
+	if q.places != nil {
+		q.places[query.Object] = len(q.List) - 1
+	}
+}
+
+func (q *Queries) place(o *Object) int {
+	if len(q.List) < manyQueries {
+		return slices.IndexFunc(q.List, func(known Query) bool { return known.Object == *o })
+	}
+	if q.places == nil {
+		q.places = make(map[Object]int, 4*manyQueries)
+		for i := range q.List {
+			q.places[q.List[i].Object] = i
+		}
+	}
+	if i, ok := q.places[*o]; ok {
+		return i
+	}
+	return -1
 }
 
 // union returns the keys of both. It never writes into its arguments.
 func union(a, b []string) []string {
+	if len(b) == 0 {
+		return a
+	}
 	out := slices.Clip(a)
 	for _, k := range b {
 		if !slices.Contains(out, k) {

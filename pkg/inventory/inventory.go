@@ -107,10 +107,7 @@ func (v *Inventory) Start(ctx context.Context) error {
 			group.Go(func() { r.RunWithContext(ctx) })
 		}
 	}
-	for _, r := range v.tokens.reflectors() {
-		group.Go(func() { r.RunWithContext(ctx) })
-	}
-	group.Go(func() { v.tokens.reverify(ctx) })
+	group.Go(func() { v.tokens.run(ctx) })
 	group.Go(func() { v.signing.run(ctx) })
 	group.Go(func() { v.watchAges(ctx) })
 	group.Wait()

@@ -2,12 +2,14 @@ package inventory
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,11 +58,23 @@ type trust struct {
 	generation uint64
 	// fingerprint tells trusts apart.
 	fingerprint string
+	// judged has what was found of each ca.crt, by its SHA-256: most are the same.
+	judged sync.Map
 }
 
 // current tells whether a ca.crt verifies what API servers present: one of them
 // is enough, while certificates are being replaced.
 func (t *trust) current(ca []byte, now time.Time) facts.State {
+	sum := sha256.Sum256(ca)
+	if state, ok := t.judged.Load(sum); ok {
+		return state.(facts.State)
+	}
+	state := t.judge(ca, now)
+	t.judged.Store(sum, state)
+	return state
+}
+
+func (t *trust) judge(ca []byte, now time.Time) facts.State {
 	if len(t.chains) == 0 {
 		return facts.Unknown
 	}
@@ -92,6 +106,7 @@ type signing struct {
 	presented atomic.Pointer[[]*x509.Certificate] // by the last answer
 	history   history
 	tried     atomic.Bool
+	first     chan struct{} // closed once it has been tried
 	told      string
 }
 
@@ -131,7 +146,7 @@ func newSigning(config *rest.Config, o SigningOptions, m *metrics.Metrics, log l
 		o.Settle = defaultSettle
 	}
 	s := &signing{
-		options: o, metrics: m, log: log, now: time.Now, kick: make(chan struct{}, 1), onChange: func() {},
+		options: o, metrics: m, log: log, now: time.Now, kick: make(chan struct{}, 1), first: make(chan struct{}), onChange: func() {},
 		history: newHistory(),
 	}
 	// A connection of its own each time: behind a load balancer one that is kept
@@ -226,7 +241,9 @@ func (s *signing) refresh(ctx context.Context) error {
 	s.history.age(s.options.Settle, now)
 	s.put(s.history.trust(&s.options, now))
 	s.tell(err)
-	s.tried.Store(true)
+	if !s.tried.Swap(true) {
+		close(s.first)
+	}
 	return err
 }
 

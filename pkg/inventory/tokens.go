@@ -3,6 +3,7 @@ package inventory
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -79,6 +80,26 @@ func (w *tokenWatch) reflectors() []*cache.Reflector {
 	return out
 }
 
+// run feeds the cache until the context ends. It waits for the first look at the
+// keys: what comes earlier would have to be checked once more.
+func (w *tokenWatch) run(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-w.inventory.signing.first:
+	}
+	select {
+	case <-w.verify:
+	default:
+	}
+	var group sync.WaitGroup
+	for _, r := range w.reflectors() {
+		group.Go(func() { r.RunWithContext(ctx) })
+	}
+	group.Go(func() { w.reverify(ctx) })
+	group.Wait()
+}
+
 // reverify checks all token Secrets anew whenever the trust has changed: tokens
 // are read again, since they are not kept. Until it is through, what it has not
 // reached is read when somebody asks.
@@ -117,7 +138,7 @@ func (w *tokenWatch) reverifyIn(ctx context.Context, namespace string) error {
 		}
 		for i := range page.Items {
 			s := &page.Items[i]
-			w.inventory.keepSecret(s, true)
+			w.inventory.keepSecret(s)
 		}
 		n += len(page.Items)
 		if options.Continue = page.Continue; options.Continue == "" {
@@ -127,10 +148,12 @@ func (w *tokenWatch) reverifyIn(ctx context.Context, namespace string) error {
 	}
 }
 
-// keepSecret takes what a Secret holds into the cache.
-func (v *Inventory) keepSecret(s *corev1.Secret, watched bool) {
-	read := v.reader.clients.inside(s)
-	v.insides.put(facts.Object{Kind: reference.Secret, Namespace: s.Namespace, Name: s.Name}, v.insideOf(read, watched))
+// keepSecret takes what a token Secret holds into the cache, unless it has been
+// deleted since it was read.
+func (v *Inventory) keepSecret(s *corev1.Secret) {
+	if _, ok := v.watched[reference.Secret].index.get(s.Namespace, s.Name); ok {
+		v.insides.put(facts.Object{Kind: reference.Secret, Namespace: s.Namespace, Name: s.Name}, v.insideOf(v.reader.clients.inside(s), true))
+	}
 }
 
 func (v *Inventory) insideOf(g *got, watched bool) *inside {

@@ -45,6 +45,8 @@ type Input struct {
 
 	// unknownDenies is set where a policy denies for what is unknown.
 	unknownDenies bool
+	// held is what eachHeld hands out: one is enough.
+	held held
 }
 
 // Parameters are the parameters of a check with defaults filled in. They are

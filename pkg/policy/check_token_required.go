@@ -25,14 +25,15 @@ off. Turn the check on by a policy that selects the pods which need a token.`,
 			}
 			for _, c := range tokenContainers(&in.Pod) {
 				state := in.hasTokenFile(&in.Pod, &c)
-				if state == facts.Present || in.hadTokenFile(c.path, state) {
+				at := c.path(&in.Pod)
+				if state == facts.Present || in.hadTokenFile(at, state) {
 					continue
 				}
-				report(Finding{Path: c.path, Object: in.ownAccount(), State: state, Message: message(id, func(quote func(string) string) string {
+				report(Finding{Path: at, Object: in.ownAccount(), State: state, Message: message(id, func(quote func(string) string) string {
 					if state == facts.Unknown {
-						return "Whether the container (" + c.path + ") gets a token is unknown: account " + quote(in.Pod.Spec.ServiceAccountName) + " could not be read."
+						return "Whether the container (" + at + ") gets a token is unknown: account " + quote(in.Pod.Spec.ServiceAccountName) + " could not be read."
 					}
-					return "The container (" + c.path + ") gets no token of account " + quote(in.Pod.Spec.ServiceAccountName) +
+					return "The container (" + at + ") gets no token of account " + quote(in.Pod.Spec.ServiceAccountName) +
 						", which it needs. Set automountServiceAccountToken: true, or mount a projected token where it is looked for."
 				})})
 			}
@@ -46,6 +47,6 @@ func (in *Input) hadTokenFile(path string, state facts.State) bool {
 		return false
 	}
 	return slices.ContainsFunc(tokenContainers(in.Old), func(c tokenContainer) bool {
-		return c.path == path && in.hasTokenFile(in.Old, &c) == state
+		return c.path(in.Old) == path && in.hasTokenFile(in.Old, &c) == state
 	})
 }

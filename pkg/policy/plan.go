@@ -160,14 +160,14 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 	}
 	p.settle(set)
 	p.input.Facts = set
-	queries := make([]facts.Query, 0, 2*len(p.input.References))
-	ask := func(q facts.Query) { queries = append(queries, q) }
+	queries := facts.Queries{List: make([]facts.Query, 0, len(p.input.References))}
+	ask := queries.Ask
 	for i := range p.trials {
 		p.input.Parameters = p.trials[i].parameters
 		p.input.unknownDenies = slices.ContainsFunc(p.trials[i].votes, func(v vote) bool { return v.denyUnknown && !v.dryRun })
 		p.trials[i].check.Needs(&p.input, ask)
 	}
-	return queries
+	return queries.List
 }
 
 func (p *Plan) namespace() facts.Object {

@@ -60,19 +60,24 @@ func givesToken(v *corev1.Volume) bool {
 
 // tokenContainer is a container that is to have the token file.
 type tokenContainer struct {
-	path   string
+	list   string
+	index  int
 	mounts []corev1.VolumeMount
 }
 
+// path is where its mounts are.
+func (c *tokenContainer) path(pod *workload.Pod) string {
+	return pod.Prefix + "spec." + c.list + "[" + strconv.Itoa(c.index) + "].volumeMounts"
+}
+
 func tokenContainers(pod *workload.Pod) []tokenContainer {
-	var out []tokenContainer
-	add := func(list string, containers []corev1.Container) {
-		for i := range containers {
-			out = append(out, tokenContainer{path: pod.Prefix + "spec." + list + "[" + strconv.Itoa(i) + "].volumeMounts", mounts: containers[i].VolumeMounts})
-		}
+	out := make([]tokenContainer, 0, len(pod.Spec.InitContainers)+len(pod.Spec.Containers))
+	for i := range pod.Spec.InitContainers {
+		out = append(out, tokenContainer{"initContainers", i, pod.Spec.InitContainers[i].VolumeMounts})
 	}
-	add("initContainers", pod.Spec.InitContainers)
-	add("containers", pod.Spec.Containers)
+	for i := range pod.Spec.Containers {
+		out = append(out, tokenContainer{"containers", i, pod.Spec.Containers[i].VolumeMounts})
+	}
 	return out
 }
 

@@ -115,37 +115,40 @@ func (c tokenCheck) find(in *Input, report func(Finding)) {
 			}
 			return
 		}
-		var first *fault
+		state, text := facts.Absent, "" // of the first fault; Absent for none
 		in.eachHeld(r, func(h *held) {
-			if f := c.judge(in, h); f != nil && (first == nil || first.state == facts.Unknown && f.state == facts.Present) {
-				first = f
+			f := c.judge(in, h)
+			if f == nil || state == facts.Present || state == f.state {
+				return
 			}
+			state, text = f.state, message(c.id, func(quote func(string) string) string {
+				return subject(r, quote) + " (" + r.Path + ") " + f.text(quote)
+			})
 		})
-		if first != nil {
-			report(in.finding(r, r.Path, first.state, message(c.id, func(quote func(string) string) string {
-				return subject(r, quote) + " (" + r.Path + ") " + first.text(quote)
-			})))
+		if state != facts.Absent {
+			report(in.finding(r, r.Path, state, text))
 		}
 	})
 }
 
-// eachHeld visits the tokens that a reference brings; once without a token
-// where it brings none.
+// eachHeld visits the tokens that a reference brings; of a token Secret that
+// brings none, once without a token. What it hands out is good for the visit.
 func (in *Input) eachHeld(r *reference.Reference, visit func(*held)) {
 	fact := in.fact(r)
-	if !fact.Known() || fact.Secret == nil {
+	if !fact.Known() || fact.Secret == nil || (!fact.Secret.TokenSecret && len(fact.Secret.Tokens) == 0) {
 		return
 	}
 	found := false
 	for i := range fact.Secret.Tokens {
-		h := &held{ref: r, secret: fact.Secret, token: &fact.Secret.Tokens[i]}
-		if h.brings(h.token.Key) {
+		in.held = held{ref: r, secret: fact.Secret, token: &fact.Secret.Tokens[i]}
+		if in.held.brings(in.held.token.Key) {
 			found = true
-			visit(h)
+			visit(&in.held)
 		}
 	}
 	if !found {
-		visit(&held{ref: r, secret: fact.Secret})
+		in.held = held{ref: r, secret: fact.Secret}
+		visit(&in.held)
 	}
 }
 

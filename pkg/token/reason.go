@@ -95,56 +95,62 @@ const (
 )
 
 type explained struct {
-	reason  Reason
-	verdict Verdict
-	text    string
+	reason Reason
+	text   string
 }
 
-// explain returns all reasons with what they lead to, and a phrase that goes on
-// after "the token is not accepted: ".
+// explain returns all reasons with a phrase that goes on after "the token is not
+// accepted: ".
 func explain() []explained {
 	return []explained{
-		{Malformed, Invalid, "it is not a well-formed token"},
-		{BadAlgorithm, Invalid, "no API server takes its signature algorithm"},
-		{BadSignature, Invalid, "its signature fits no key of the API server"},
-		{KeyGone, Invalid, "its signing key is no longer accepted"},
-		{Expired, Invalid, "it has expired"},
-		{NotYetValid, Invalid, "it is not valid yet"},
-		{Incomplete, Invalid, "it lacks claims of a service account"},
-		{Contradictory, Invalid, "its subject is not the account that it names"},
-		{AccountGone, Invalid, "its service account is gone"},
-		{AccountReplaced, Invalid, "its service account was deleted and made anew"},
-		{SecretGone, Invalid, "the Secret that it names is gone"},
-		{SecretReplaced, Invalid, "the Secret that it is bound to was deleted and made anew"},
-		{TokenReplaced, Invalid, "the Secret that it names holds another token"},
-		{MarkedInvalid, Invalid, "its Secret is labelled kubernetes.io/legacy-token-invalid-since"},
-		{PodGone, Invalid, "the pod that it is bound to is gone"},
-		{PodReplaced, Invalid, "the pod that it is bound to was deleted and made anew"},
-		{NodeGone, Invalid, "the node that it is bound to is gone"},
-		{NodeReplaced, Invalid, "the node that it is bound to was deleted and made anew"},
-		{Unusual, Unknown, "it is too long or too strange to be judged"},
-		{ForeignIssuer, Unknown, "its issuer is not one of those that are known"},
-		{ForeignAudience, Unknown, "it is meant for another audience"},
-		{KeysUnavailable, Unknown, "the keys of the API server could not be fetched"},
-		{KeysPartial, Unknown, "not all keys of the API server are known"},
-		{KeyUnsettled, Unknown, "its signing key was not seen at the API server so far"},
-		{ObjectUnknown, Unknown, "an object that it names could not be looked up"},
-		{OtherBinding, Unknown, "it is bound to a webhook configuration"},
+		{Malformed, "it is not a well-formed token"},
+		{BadAlgorithm, "no API server takes its signature algorithm"},
+		{BadSignature, "its signature fits no key of the API server"},
+		{KeyGone, "its signing key is no longer accepted"},
+		{Expired, "it has expired"},
+		{NotYetValid, "it is not valid yet"},
+		{Incomplete, "it lacks claims of a service account"},
+		{Contradictory, "its subject is not the account that it names"},
+		{AccountGone, "its service account is gone"},
+		{AccountReplaced, "its service account was deleted and made anew"},
+		{SecretGone, "the Secret that it names is gone"},
+		{SecretReplaced, "the Secret that it is bound to was deleted and made anew"},
+		{TokenReplaced, "the Secret that it names holds another token"},
+		{MarkedInvalid, "its Secret is labelled kubernetes.io/legacy-token-invalid-since"},
+		{PodGone, "the pod that it is bound to is gone"},
+		{PodReplaced, "the pod that it is bound to was deleted and made anew"},
+		{NodeGone, "the node that it is bound to is gone"},
+		{NodeReplaced, "the node that it is bound to was deleted and made anew"},
+		{Unusual, "it is too long or too strange to be judged"},
+		{ForeignIssuer, "its issuer is not one of those that are known"},
+		{ForeignAudience, "it is meant for another audience"},
+		{KeysUnavailable, "the keys of the API server could not be fetched"},
+		{KeysPartial, "not all keys of the API server are known"},
+		{KeyUnsettled, "its signing key was not seen at the API server so far"},
+		{ObjectUnknown, "an object that it names could not be looked up"},
+		{OtherBinding, "it is bound to a webhook configuration"},
 	}
 }
 
 // Verdict returns what the reason leads to.
-func (r Reason) Verdict() Verdict { return r.explain().verdict }
+func (r Reason) Verdict() Verdict {
+	switch r {
+	case Malformed, BadAlgorithm, BadSignature, KeyGone, Expired, NotYetValid, Incomplete, Contradictory,
+		AccountGone, AccountReplaced, SecretGone, SecretReplaced, TokenReplaced, MarkedInvalid,
+		PodGone, PodReplaced, NodeGone, NodeReplaced:
+		return Invalid
+	default:
+		return Unknown
+	}
+}
 
 // Text returns the reason as a phrase: "its signing key is no longer accepted".
 // It is empty for a Reason that is none of the constants.
-func (r Reason) Text() string { return r.explain().text }
-
-func (r Reason) explain() explained {
+func (r Reason) Text() string {
 	for _, e := range explain() {
 		if e.reason == r {
-			return e
+			return e.text
 		}
 	}
-	return explained{}
+	return ""
 }

@@ -258,7 +258,7 @@ func TestNothingKnownIsUnknown(t *testing.T) {
 func TestReasonsAreExplained(t *testing.T) {
 	seen := map[string]bool{}
 	for _, e := range explain() {
-		if e.text == "" || seen[e.text] || seen[string(e.reason)] || e.verdict == Valid {
+		if e.text == "" || seen[e.text] || seen[string(e.reason)] || e.reason.Verdict() == Valid {
 			t.Errorf("%+v: without text, twice, or valid", e)
 		}
 		seen[e.text], seen[string(e.reason)] = true, true

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,7 +50,7 @@ func (b *bench) cluster(ctx context.Context) (err error) {
 		return err
 	}
 	start := time.Now()
-	ready, err := b.start(ctx, "tokenward", plane.Kubeconfig)
+	ready, err := b.start(ctx, "tokenward", plane.Kubeconfig, strict)
 	if err != nil {
 		return err
 	}
@@ -69,31 +70,38 @@ func (b *bench) cluster(ctx context.Context) (err error) {
 	return b.pods(ctx, client, plane.Kubeconfig)
 }
 
-// memory returns heap and resident bytes of a server some time after it is
-// ready. The heap is the least that is seen: garbage is not the index.
+// memory returns heap and resident bytes of a server some time after it is ready.
 func (b *bench) memory(ctx context.Context, kubeconfig string) (heap, resident float64, err error) {
-	p, err := b.start(ctx, "tokenward", kubeconfig)
+	p, err := b.start(ctx, "tokenward", kubeconfig, strict)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer func() { _ = p.stop() }()
-	client := p.client(false)
-	defer client.CloseIdleConnections()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
-		// Reviews make garbage, so that the collector runs.
-		if _, _, err := post(ctx, client, p.url(), denyBody()); err != nil {
-			return 0, 0, err
-		}
-		h, err := p.metric("go_memstats_heap_alloc_bytes")
-		if err != nil {
-			return 0, 0, err
-		}
-		if heap == 0 || h < heap {
-			heap = h
-		}
+	if heap, err = p.leastHeap(ctx, 20*time.Second); err != nil {
+		return 0, 0, err
 	}
 	resident, err = p.resident()
 	return heap, resident, err
+}
+
+// leastHeap returns the least heap that is seen for some time: garbage is not
+// the index.
+func (p *process) leastHeap(ctx context.Context, span time.Duration) (float64, error) {
+	client := p.client(false)
+	defer client.CloseIdleConnections()
+	least := math.Inf(1)
+	for end := time.Now().Add(span); time.Now().Before(end); {
+		// Reviews make garbage, so that the collector runs.
+		if _, _, err := post(ctx, client, p.url(), denyBody()); err != nil {
+			return 0, err
+		}
+		heap, err := p.metric("go_memstats_heap_alloc_bytes")
+		if err != nil {
+			return 0, err
+		}
+		least = min(least, heap)
+	}
+	return least, nil
 }
 
 func fill(ctx context.Context, client kubernetes.Interface, from, to int) error {
@@ -139,7 +147,7 @@ func (b *bench) pods(ctx context.Context, client kubernetes.Interface, kubeconfi
 		p := &process{}
 		if name != "none" {
 			var err error
-			if p, err = b.start(ctx, name, kubeconfig); err != nil {
+			if p, err = b.start(ctx, name, kubeconfig, strict); err != nil {
 				return err
 			}
 			if err := register(ctx, client, p); err != nil {

@@ -103,14 +103,14 @@ func (b *bench) hotPath(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	api, err := newFakeAPI(dir, 1_000)
+	api, err := newFakeAPI(dir, holds{secrets: 1_000})
 	if err != nil {
 		return err
 	}
 	defer api.Close()
 	var servers []*process
 	for _, name := range []string{"bare", "runtime", "tokenward"} {
-		p, err := b.start(ctx, name, api.kubeconfig)
+		p, err := b.start(ctx, name, api.kubeconfig, strict)
 		if err != nil {
 			return err
 		}
@@ -170,12 +170,12 @@ func (b *bench) growth(ctx context.Context) error {
 	counts := []int{1_000, 10_000, 100_000}
 	servers := make([]*process, len(counts))
 	for i, n := range counts {
-		api, err := newFakeAPI(dir, n)
+		api, err := newFakeAPI(dir, holds{secrets: n})
 		if err != nil {
 			return err
 		}
 		defer api.Close()
-		if servers[i], err = b.start(ctx, "tokenward", api.kubeconfig); err != nil {
+		if servers[i], err = b.start(ctx, "tokenward", api.kubeconfig, strict); err != nil {
 			return err
 		}
 		defer func() { _ = servers[i].stop() }()

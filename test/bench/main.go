@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -32,9 +33,10 @@ func run() int {
 func command() *cobra.Command {
 	b := &bench{round: 2 * time.Second, rounds: 3, secrets: 100_000}
 	c := &cobra.Command{
-		Use: "bench", Short: "Measure the hot path and the inventory", Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
+		Use: "bench", Short: "Measure the hot path, policies, tokens and the inventory", Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context()) },
 	}
+	c.Flags().StringSliceVar(&b.only, "part", nil, "hot-path, growth, policies, tokens, key-change or cluster; all if not given")
 	c.Flags().StringVar(&b.webhook, "webhook", "bin/webhook", "the binary of the webhook")
 	c.Flags().DurationVar(&b.round, "round", b.round, "how long to measure each server at a time")
 	c.Flags().IntVar(&b.rounds, "rounds", b.rounds, "how often")
@@ -45,6 +47,7 @@ func command() *cobra.Command {
 
 // bench holds the flags.
 type bench struct {
+	only    []string
 	webhook string
 	round   time.Duration
 	rounds  int
@@ -52,8 +55,28 @@ type bench struct {
 }
 
 func (b *bench) run(ctx context.Context) error {
-	for _, part := range []func(context.Context) error{b.hotPath, b.growth, b.cluster} {
-		if err := part(ctx); err != nil {
+	type part struct {
+		name    string
+		measure func(context.Context) error
+	}
+	parts := []part{
+		{"hot-path", b.hotPath},
+		{"growth", b.growth},
+		{"policies", b.policies},
+		{"tokens", b.tokens},
+		{"key-change", b.keyChange},
+		{"cluster", b.cluster},
+	}
+	for _, name := range b.only {
+		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
+			return fmt.Errorf("--part: there is no %q", name)
+		}
+	}
+	for _, p := range parts {
+		if len(b.only) > 0 && !slices.Contains(b.only, p.name) {
+			continue
+		}
+		if err := p.measure(ctx); err != nil {
 			return err
 		}
 		fmt.Println()

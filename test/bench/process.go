@@ -32,8 +32,9 @@ type process struct {
 }
 
 // start runs a server: "bare" and "runtime" are this program, "tokenward" is
-// the webhook with a kubeconfig.
-func (b *bench) start(ctx context.Context, name, kubeconfig string) (*process, error) {
+// the webhook with a kubeconfig and the policies of a file, or, if there are
+// none, those of the API server. More arguments are for the webhook.
+func (b *bench) start(ctx context.Context, name, kubeconfig, policies string, more ...string) (*process, error) {
 	dir, err := os.MkdirTemp("", "tokenward-bench-")
 	if err != nil {
 		return nil, err
@@ -43,13 +44,17 @@ func (b *bench) start(ctx context.Context, name, kubeconfig string) (*process, e
 		return nil, err
 	}
 	if name == "tokenward" {
-		file := filepath.Join(dir, "policies.yaml")
-		if err := os.WriteFile(file, []byte(strict), 0o600); err != nil {
-			return nil, err
+		args := []string{"--kubeconfig=" + kubeconfig, "--cert-dir=" + dir,
+			"--webhook-host=127.0.0.1", "--webhook-port=" + strconv.Itoa(p.port), "--health-addr=0",
+			"--metrics-addr=127.0.0.1:" + strconv.Itoa(p.metrics), "--log-level=error", "--shutdown-delay=0s"}
+		if policies != "" {
+			file := filepath.Join(dir, "policies.yaml")
+			if err := os.WriteFile(file, []byte(policies), 0o600); err != nil {
+				return nil, err
+			}
+			args = append(args, "--policy-file="+file)
 		}
-		p.command = exec.CommandContext(ctx, b.webhook, "--kubeconfig="+kubeconfig, "--policy-file="+file, "--cert-dir="+dir,
-			"--webhook-host=127.0.0.1", "--webhook-port="+strconv.Itoa(p.port), "--health-addr=0",
-			"--metrics-addr=127.0.0.1:"+strconv.Itoa(p.metrics), "--log-level=error", "--shutdown-delay=0s")
+		p.command = exec.CommandContext(ctx, b.webhook, append(args, more...)...)
 	} else {
 		self, err := os.Executable()
 		if err != nil {
@@ -62,7 +67,10 @@ func (b *bench) start(ctx context.Context, name, kubeconfig string) (*process, e
 	if err := p.command.Start(); err != nil {
 		return nil, err
 	}
-	return p, p.waitReady(ctx)
+	if err := p.waitReady(ctx); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return p, nil
 }
 
 // waitReady waits until the server answers reviews.
@@ -144,7 +152,7 @@ func (p *process) resident() (float64, error) {
 	return 0, errors.New("no VmRSS")
 }
 
-// metric reads one series without labels.
+// metric reads one series, by its name and labels as they are written there.
 func (p *process) metric(name string) (float64, error) {
 	response, err := http.Get("http://127.0.0.1:" + strconv.Itoa(p.metrics) + "/metrics")
 	if err != nil {
