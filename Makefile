@@ -43,7 +43,7 @@ generate: bin/tools/controller-gen ## Write all generated files anew
 	go run ./hack/checkdocs docs/checks
 
 .PHONY: bench
-bench: build cluster-newest ## Measure; prints ratios, side by side in one run (5 minutes)
+bench: build cluster-newest ## Measure; prints ratios, side by side in one run (7 minutes)
 	go build -o bin/bench ./test/bench
 	KUBEBUILDER_ASSETS=$(call assets,$(NEWEST)) bin/bench $(ARGS)
 

@@ -11,17 +11,17 @@ func tokenValid() Check {
 	c := tokenCheck{
 		id: "token-valid",
 		more: func(in *Input, h *held, ask func(facts.Query)) {
-			for _, o := range namedBy(in, h) {
-				ask(facts.Query{Object: o, Inside: true})
-			}
+			eachNamed(in, h, func(o facts.Object) { ask(facts.Query{Object: o, Inside: true}) })
 		},
 		judge: func(in *Input, h *held) *fault {
 			result := verdictOn(in, h)
 			switch result.Verdict {
 			case token.Invalid:
+				var rests []facts.Object
+				eachNamed(in, h, func(o facts.Object) { rests = append(rests, o) })
 				return wrong(func(func(string) string) string {
 					return "holds a token that answers 401: " + result.Reason.Text() + ". " + tokenCure(h, result.Reason)
-				}, namedBy(in, h)...)
+				}, rests...)
 			case token.Unknown:
 				return &fault{state: facts.Unknown, text: func(func(string) string) string {
 					return "holds a token that may be refused: " + result.Reason.Text() + "."
@@ -58,29 +58,27 @@ any token Secret is a projected token, which is renewed by itself.`,
 	}
 }
 
-// namedBy returns the objects that a token names, on which its validity rests.
+// eachNamed visits the objects that a token names, on which its validity rests.
 // Who may create pods can put any claims into a Secret: nothing is looked up for
 // a token that is refused anyhow, and nothing outside the pod's namespace by
 // claims that no key vouches for, since the answer would tell what exists there.
-func namedBy(in *Input, h *held) []facts.Object {
+func eachNamed(in *Input, h *held, visit func(facts.Object)) {
 	if h.token == nil || h.token.Broken.Reason != "" || h.token.Signature.Verdict == token.Invalid {
-		return nil
+		return
 	}
 	c := &h.token.Claims
 	vouched := h.token.Signature.Verdict == token.Valid || h.token.Signature.Reason == token.ForeignAudience
-	var named []facts.Object
-	add := func(kind reference.Kind, namespace string, ref *token.Ref) {
+	one := func(kind reference.Kind, namespace string, ref *token.Ref) {
 		if ref != nil && ref.Name != "" && (vouched || namespace == in.Namespace) {
-			named = append(named, facts.Object{Kind: kind, Namespace: namespace, Name: ref.Name})
+			visit(facts.Object{Kind: kind, Namespace: namespace, Name: ref.Name})
 		}
 	}
-	add(reference.ServiceAccount, c.Namespace, &c.ServiceAccount)
-	add(reference.Secret, c.Namespace, c.Secret)
-	add(facts.Pod, c.Namespace, c.Pod)
+	one(reference.ServiceAccount, c.Namespace, &c.ServiceAccount)
+	one(reference.Secret, c.Namespace, c.Secret)
+	one(facts.Pod, c.Namespace, c.Pod)
 	if c.Pod == nil { // the node of a pod's token is mere information
-		add(facts.Node, "", c.Node)
+		one(facts.Node, "", c.Node)
 	}
-	return named
 }
 
 // verdictOn says what the API server would say to a held token.
