@@ -65,6 +65,12 @@ func (c *insideCache) put(o facts.Object, fresh *inside) {
 	defer c.mu.Unlock()
 	old := c.objects[o]
 	if old != nil && old.uid == fresh.uid && (old.version > fresh.version || (old.version == fresh.version && old.generation > fresh.generation)) {
+		if fresh.watched && !old.watched { // it is a token Secret all the same
+			kept := *old
+			kept.watched = true
+			c.drop(o)
+			c.objects[o] = &kept
+		}
 		return
 	}
 	if old != nil && old.uid == fresh.uid {

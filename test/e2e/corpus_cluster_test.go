@@ -91,6 +91,11 @@ func makeCluster(t, owner *testing.T, namespace string, manifests []json.RawMess
 		}
 		objects = append(objects, o)
 	}
+	// Accounts first: a token Secret whose account is not there is deleted.
+	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int {
+		rank := map[bool]int{true: 0, false: 1}
+		return rank[a.GetKind() == "ServiceAccount"] - rank[b.GetKind() == "ServiceAccount"]
+	})
 	about.Name = namespace
 	makeNamespace(t, owner, about)
 	d, err := dynamic.NewForConfig(plane.Config)
