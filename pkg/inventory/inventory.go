@@ -2,10 +2,11 @@
 // fed by a metadata-only watch, answers when all is well without any call to
 // the API server; whatever it does not have is read live before anybody is told
 // that it is absent. Indexes of ConfigMaps, ServiceAccounts and Namespaces do the
-// same for those.
+// same for those. A second watch brings token Secrets, whose tokens are verified
+// by the keys that the API server publishes, and dropped.
 //
-// It imports packages facts, reference and metrics, never policy: it knows what
-// the cluster holds, not what anybody makes of it.
+// It imports packages facts, reference, token and metrics, never policy: it knows
+// what the cluster holds, not what anybody makes of it.
 package inventory
 
 import (
@@ -94,9 +95,17 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 		v.watched[kind] = w
 	}
 	v.tokens = newTokenWatch(v, reader.clients.core, o.Namespaces, log.WithName("tokens"))
-	signing.onChange = v.tokens.again
+	signing.onChange = func() { note(v.tokens.verify) }
 	reader.onWhole = v.keep
 	return v, nil
+}
+
+// note leaves word that there is something to do; one note is enough.
+func note(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
+	}
 }
 
 // Start feeds the index until the context ends.

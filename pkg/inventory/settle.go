@@ -85,11 +85,7 @@ func (h *history) settled(settle time.Duration) bool {
 // while it settles, and those that were given.
 func (h *history) trust(o *SigningOptions, now time.Time) *trust {
 	options := token.KeySetOptions{Keys: slices.Clone(o.Keys), Issuers: slices.Clone(o.Issuers), Partial: o.Partial}
-	names := make([]string, 0, len(h.keys))
-	for name := range h.keys {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(h.keys))
 	for _, name := range names {
 		options.Keys = append(options.Keys, h.keys[name].key)
 	}
@@ -100,12 +96,10 @@ func (h *history) trust(o *SigningOptions, now time.Time) *trust {
 	options.Unavailable = h.last.IsZero() && !given
 	options.Settled = h.settled(o.Settle) || (h.last.IsZero() && given)
 	t := &trust{keys: token.NewKeySet(options), chainsSettled: !h.presented.IsZero() && now.Sub(h.presented) >= o.Settle}
-	leaves := make([]string, 0, len(h.chains))
-	for name, c := range h.chains {
-		leaves = append(leaves, hex.EncodeToString([]byte(name)))
-		t.chains = append(t.chains, c.chain)
+	presenters := slices.Sorted(maps.Keys(h.chains))
+	for _, name := range presenters {
+		t.chains = append(t.chains, h.chains[name].chain)
 	}
-	slices.Sort(leaves)
-	t.fingerprint = fmt.Sprintf("%q %q %t %t %q %t", names, options.Issuers, options.Unavailable, options.Settled, leaves, t.chainsSettled)
+	t.fingerprint = fmt.Sprintf("%q %q %t %t %q %t", names, options.Issuers, options.Unavailable, options.Settled, presenters, t.chainsSettled)
 	return t
 }

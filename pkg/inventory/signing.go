@@ -47,7 +47,7 @@ const (
 )
 
 // trust is what the API server accepts, and what it shows of itself, as far as
-// is known. It is immutable.
+// is known. It is immutable, but for what it remembers of its own judgement.
 type trust struct {
 	keys *token.KeySet
 	// chains are the certificates that API servers presented, each leaf first;
@@ -187,14 +187,6 @@ func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // Trust returns what is accepted now.
 func (s *signing) Trust() *trust { return s.trust.Load() }
-
-// unknownKey asks for a refresh soon.
-func (s *signing) unknownKey() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
-}
 
 // run refreshes until the context ends.
 func (s *signing) run(ctx context.Context) {

@@ -66,7 +66,7 @@ func TestAnUnknownKeyBringsARefresh(t *testing.T) {
 		t.Errorf("after one look: %+v", trust)
 	}
 	for range 100 {
-		s.unknownKey()
+		note(s.kick)
 	}
 	waitFor(t, func() bool { return asked.Load() >= 2 })
 	if n := asked.Load(); n > 3 {

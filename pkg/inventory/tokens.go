@@ -112,18 +112,10 @@ func (w *tokenWatch) reverify(ctx context.Context) {
 		}
 		for _, ns := range w.namespaces {
 			if err := w.reverifyIn(ctx, ns); err != nil && ctx.Err() == nil {
-				w.log.Error(err, "Token Secrets can't be read after the keys changed; each is read when it is asked for", "again in", verifyRetry.String())
-				time.AfterFunc(verifyRetry, w.again)
+				w.log.Error(err, "Token Secrets can't be read after the keys changed; each is read when it is asked for", "retryAfter", verifyRetry.String())
+				time.AfterFunc(verifyRetry, func() { note(w.verify) })
 			}
 		}
-	}
-}
-
-// again asks for all token Secrets to be checked anew.
-func (w *tokenWatch) again() {
-	select {
-	case w.verify <- struct{}{}:
-	default:
 	}
 }
 
@@ -178,7 +170,7 @@ func (c *clients) inside(s *corev1.Secret) *got {
 		}
 		c.verifications.WithLabelValues(verdict.String()).Inc()
 		if held.Signature.Reason == token.KeyUnsettled {
-			c.signing.unknownKey()
+			note(c.signing.kick) // a refresh soon
 		}
 	}
 	return out

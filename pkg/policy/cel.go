@@ -244,7 +244,7 @@ func (c *conditions) run(one *condition) evaluated {
 	c.budget -= min(e.cost, c.budget)
 	switch {
 	case err != nil:
-		e.why = abbreviated(err.Error())
+		e.why = reason(err, one.expression)
 	case result == types.True:
 		e.state = facts.Present
 	case result == types.False:
@@ -253,8 +253,24 @@ func (c *conditions) run(one *condition) evaluated {
 	return e
 }
 
-// abbreviated keeps an error of CEL, which may name what is in the object, short.
-func abbreviated(text string) string {
-	quoted := quote(text, 120)
-	return quoted[1 : len(quoted)-1]
+// reason tells of an error of CEL what the author of the expression knows
+// already. The rest may be a value of the object, which goes into no log and no
+// annotation: int(env.value) fails with the value in its text.
+func reason(err error, expression string) string {
+	text := err.Error()
+	if strings.Contains(text, "cost limit exceeded") {
+		return "it costs more than is allowed"
+	}
+	for _, known := range []string{"no such key", "no such attribute(s)"} {
+		if name, ok := strings.CutPrefix(text, known+": "); ok {
+			if strings.Contains(expression, name) {
+				return known + ": " + name
+			}
+			return known
+		}
+	}
+	if strings.HasPrefix(text, "no such overload") {
+		return "no such overload"
+	}
+	return "it can't be evaluated for this object"
 }

@@ -31,6 +31,9 @@ off. Turn the check on by a policy that selects the pods which need a token.`,
 				}
 				report(Finding{Path: at, Object: in.ownAccount(), State: state, Message: message(id, func(quote func(string) string) string {
 					if state == facts.Unknown {
+						if in.automounts(&in.Pod) == facts.Absent {
+							return "Whether the container (" + at + ") has a token is unknown: it mounts a directory above the place where it is looked for."
+						}
 						return "Whether the container (" + at + ") gets a token is unknown: account " + quote(in.Pod.Spec.ServiceAccountName) + " could not be read."
 					}
 					return "The container (" + at + ") gets no token of account " + quote(in.Pod.Spec.ServiceAccountName) +

@@ -8,51 +8,34 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"tokenward.dev/tokenward/test/samples"
 )
 
-// wants returns the values of the comments "# KEY: VALUE" of a sample.
-func wants(text, key string) []string {
-	var out []string
-	for line := range strings.Lines(text) {
-		if want, ok := strings.CutPrefix(line, "# "+key+": "); ok {
-			out = append(out, strings.TrimSpace(want))
-		}
-	}
-	return out
-}
-
-func samples(t *testing.T, dir string) map[string]string {
+func readSamples(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("..", "..", dir, "*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no samples in %s: %v", dir, err)
+	found, err := samples.Read(filepath.Join("..", "..", dir))
+	if err != nil {
+		t.Fatal(err)
 	}
-	out := map[string]string{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[filepath.Base(file)] = string(text)
-	}
-	return out
+	return found
 }
 
 // What the API server refuses is no good in a file either. The end-to-end tests
 // put the same samples to a real API server.
 func TestSamplesInAFile(t *testing.T) {
 	compiler := NewCompiler(Checks())
-	for name, text := range samples(t, "test/policies/invalid") {
+	for name, text := range readSamples(t, "test/policies/invalid") {
 		_, err := compiler.Parse(name, []byte(text))
 		// The JSON decoder does not count the elements of lists.
 		index := regexp.MustCompile(`\[[0-9]+\]`)
-		where := wants(text, "want")[0]
+		where := samples.Comments(text, "want")[0]
 		if err == nil || !strings.Contains(index.ReplaceAllString(err.Error(), ""), index.ReplaceAllString(where, "")) {
 			t.Errorf("%s: want an error at %s, got %v", name, where, err)
 		}
 	}
 	for _, dir := range []string{"test/policies/valid", "config/samples"} {
-		for name, text := range samples(t, dir) {
+		for name, text := range readSamples(t, dir) {
 			if _, err := compiler.Parse(name, []byte(text)); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -8,6 +8,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
 )
 
@@ -50,6 +51,28 @@ func (s *Snapshot) ExpiredExemptions(now time.Time) int {
 func (m *match) matchesPod(in *Input) bool {
 	return (m.pods == nil || m.pods.Matches(labels.Set(in.Pod.Labels))) &&
 		(len(m.accounts) == 0 || slices.Contains(m.accounts, in.Pod.Spec.ServiceAccountName))
+}
+
+// Expired warns about exemptions that have ended.
+func (p *Policy) Expired(now time.Time) []string {
+	var out []string
+	for i := range p.exemptions {
+		if e := &p.exemptions[i]; e.expired(now) {
+			out = append(out, e.at+".until: the exemption ended at "+e.until.UTC().Format(time.RFC3339)+"; it has no effect")
+		}
+	}
+	return out
+}
+
+// Strictest returns the strongest action of any of the policy's checks.
+func (p *Policy) Strictest() v1alpha1.Action {
+	strictest := v1alpha1.Off
+	for _, r := range p.rules {
+		if strength(r.action) > strength(strictest) {
+			strictest = r.action
+		}
+	}
+	return strictest
 }
 
 // asksNamespace reports whether the match depends on the pod's namespace.

@@ -2,10 +2,7 @@ package policy
 
 import (
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -80,74 +77,4 @@ func fulfils(requirements labels.Requirements, key string, set labels.Set) bool 
 		}
 	}
 	return true
-}
-
-// Expired warns about exemptions that have ended.
-func (p *Policy) Expired(now time.Time) []string {
-	var out []string
-	for i := range p.exemptions {
-		if e := &p.exemptions[i]; e.expired(now) {
-			out = append(out, e.at+".until: the exemption ended at "+e.until.UTC().Format(time.RFC3339)+"; it has no effect")
-		}
-	}
-	return out
-}
-
-// Strictest returns the strongest action of any of the policy's checks.
-func (p *Policy) Strictest() v1alpha1.Action {
-	strictest := v1alpha1.Off
-	for _, r := range p.rules {
-		if strength(r.action) > strength(strictest) {
-			strictest = r.action
-		}
-	}
-	return strictest
-}
-
-func selectsText(m *match, conditions []v1alpha1.MatchCondition) string {
-	parts := make([]string, 0, 3+len(conditions))
-	for _, s := range []labels.Selector{m.namespaces, m.pods} {
-		text := ""
-		if s != nil {
-			text = s.String()
-		}
-		parts = append(parts, text)
-	}
-	parts = append(parts, strings.Join(slices.Sorted(slices.Values(m.accounts)), ","))
-	for i := range conditions {
-		parts = append(parts, conditions[i].Expression)
-	}
-	slices.Sort(parts[3:])
-	return strings.Join(parts, "\n")
-}
-
-// Overlaps tells of each policy that sets a field of pods which an earlier one
-// (by name) with the same selectors sets otherwise: the earlier one wins.
-// Policies without such an overlap are not in the result.
-func Overlaps(policies []*Policy) map[string]string {
-	sorted := slices.Clone(policies)
-	slices.SortFunc(sorted, func(a, b *Policy) int { return strings.Compare(a.Name, b.Name) })
-	type change struct{ selects, what string }
-	first := map[change]*Policy{}
-	out := map[string]string{}
-	for _, p := range sorted {
-		if p.dryRun || p.match.broken {
-			continue
-		}
-		var texts []string
-		for _, what := range slices.Sorted(maps.Keys(p.changes)) {
-			key := change{p.selects, what}
-			earlier, taken := first[key]
-			switch {
-			case !taken:
-				first[key] = p
-			case earlier.changes[what] != p.changes[what]:
-				texts = append(texts, fmt.Sprintf("spec.mutate.%s: TokenPolicy %q has the same selectors, comes first and sets it otherwise", what, earlier.Name))
-			}
-		}
-		if len(texts) > 0 {
-			out[p.Name] = strings.Join(texts, "; ")
-		}
-	}
-	return out
 }

@@ -116,7 +116,12 @@ func toJSON(value any) []byte {
 // sign makes a token. An empty kid is left out.
 func sign(t testing.TB, algorithm jose.SignatureAlgorithm, key any, kid string, payload object) string {
 	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: jose.JSONWebKey{Key: key, KeyID: kid}}, nil)
+	return signWith(t, jose.SigningKey{Algorithm: algorithm, Key: jose.JSONWebKey{Key: key, KeyID: kid}}, nil, payload)
+}
+
+func signWith(t testing.TB, key jose.SigningKey, options *jose.SignerOptions, payload object) string {
+	t.Helper()
+	signer, err := jose.NewSigner(key, options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,19 +83,7 @@ func signatureCases(t *testing.T) []verifyCase {
 // critical signs a token with a header that says that it must be understood.
 func critical(t *testing.T, payload object) string {
 	options := (&jose.SignerOptions{}).WithHeader("x", 1).WithCritical("x")
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: rsaKey()}, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, err := signer.Sign(toJSON(payload))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := signed.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return signWith(t, jose.SigningKey{Algorithm: jose.RS256, Key: rsaKey()}, options, payload)
 }
 
 func legacyCases() []verifyCase {

@@ -346,9 +346,7 @@ func (r *corpusRun) request(t *testing.T) {
 		t.Skip("it could not be prepared")
 	}
 	r.usePolicies(t)
-	seen := &warnings{}
-	config := rest.CopyConfig(plane.Config)
-	config.WarningHandler = seen
+	config, seen := warned()
 	if user := r.c.File.Request.UserInfo; user.Username != "" {
 		config.Impersonate = rest.ImpersonationConfig{UserName: user.Username, Groups: append([]string{"system:masters"}, user.Groups...)}
 	}

@@ -104,12 +104,38 @@ func (w *warnings) HandleWarningHeader(_ int, _ string, text string) {
 	w.lines = append(w.lines, text)
 }
 
-// try creates a pod and returns its warnings and error.
-func try(t *testing.T, namespace string, p *corev1.Pod) ([]string, error) {
-	t.Helper()
+// warned returns a configuration for clients, and what the API server warns
+// them about.
+func warned() (*rest.Config, *warnings) {
 	seen := &warnings{}
 	config := rest.CopyConfig(plane.Config)
 	config.WarningHandler = seen
+	return config, seen
+}
+
+// ownPlane starts a control plane for one test alone.
+func ownPlane(t *testing.T) (*cluster.Cluster, kubernetes.Interface) {
+	t.Helper()
+	own, err := cluster.Start()
+	t.Cleanup(func() {
+		if err := own.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := kubernetes.NewForConfig(own.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own, c
+}
+
+// try creates a pod and returns its warnings and error.
+func try(t *testing.T, namespace string, p *corev1.Pod) ([]string, error) {
+	t.Helper()
+	config, seen := warned()
 	c, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,19 +17,17 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/samples"
 )
 
 // policies returns a client of TokenPolicies, and what the API server warns about.
 func policies(t *testing.T) (dynamic.ResourceInterface, *warnings) {
 	t.Helper()
-	seen := &warnings{}
-	config := rest.CopyConfig(plane.Config)
-	config.WarningHandler = seen
+	config, seen := warned()
 	c, err := dynamic.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
@@ -121,32 +118,13 @@ func isReady(status metav1.ConditionStatus, parts ...string) func(*v1alpha1.Toke
 	}
 }
 
-// comments returns the values of the comments "# KEY: VALUE" of a sample.
-func comments(text, key string) []string {
-	var out []string
-	for line := range strings.Lines(text) {
-		if want, ok := strings.CutPrefix(line, "# "+key+": "); ok {
-			out = append(out, strings.TrimSpace(want))
-		}
-	}
-	return out
-}
-
 func readSamples(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(cluster.Root(), dir, "*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no samples in %s: %v", dir, err)
+	found, err := samples.Read(filepath.Join(cluster.Root(), dir))
+	if err != nil {
+		t.Fatal(err)
 	}
-	out := map[string]string{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[filepath.Base(file)] = string(text)
-	}
-	return out
+	return found
 }
 
 // registerPolicies lets this process answer for what is written to policies.
@@ -174,7 +152,7 @@ func TestPolicySamples(t *testing.T) {
 	for name, text := range readSamples(t, "test/policies/invalid") {
 		t.Run("schema/"+name, func(t *testing.T) {
 			_, err := createPolicy(t, documents(t, text)[0])
-			byWebhook := len(comments(text, "by")) > 0
+			byWebhook := len(samples.Comments(text, "by")) > 0
 			if byWebhook != (err == nil) {
 				t.Errorf("refused by the webhook: %t; without it: %v", byWebhook, err)
 			}
@@ -189,7 +167,7 @@ func TestPolicySamples(t *testing.T) {
 				t.Fatal("the API server takes it")
 			}
 			t.Log(err)
-			mustContain(t, err.Error(), comments(text, "want")...)
+			mustContain(t, err.Error(), samples.Comments(text, "want")...)
 		})
 	}
 	for _, dir := range []string{"test/policies/valid", "config/samples"} {
@@ -200,8 +178,8 @@ func TestPolicySamples(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					mustContain(t, strings.Join(warned, "\n"), comments(text, "warns")...)
-					if len(warned) != len(comments(text, "warns")) {
+					mustContain(t, strings.Join(warned, "\n"), samples.Comments(text, "warns")...)
+					if len(warned) != len(samples.Comments(text, "warns")) {
 						t.Errorf("warnings: %q", warned)
 					}
 					p := waitStatus(t, u.GetName(), isReady(metav1.ConditionTrue))

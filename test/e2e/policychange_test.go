@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -231,6 +230,6 @@ func TestNoReviewByAHalfLoadedSet(t *testing.T) {
 		t.Error("the first review was answered: the test shows nothing")
 	}
 	if err := s.stop(t); err != nil {
-		t.Error(errors.New(s.log.String()))
+		t.Errorf("%v\n%s", err, s.log.String())
 	}
 }

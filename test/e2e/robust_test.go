@@ -27,7 +27,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
 
 	"tokenward.dev/tokenward/test/cluster"
 )
@@ -98,19 +97,7 @@ func (a *asker) ask(ctx context.Context, body []byte) (*admissionv1.AdmissionRes
 // is answered all the while, what is missing is never let in, and afterwards
 // all is right again by itself.
 func TestAPIServerRestartUnderLoad(t *testing.T) {
-	own, err := cluster.Start()
-	t.Cleanup(func() {
-		if err := own.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := kubernetes.NewForConfig(own.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	own, c := ownPlane(t)
 	secret := func(name string) error {
 		_, err := c.CoreV1().Secrets("default").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		return err
@@ -142,7 +129,7 @@ func TestAPIServerRestartUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	err = own.RestartAPIServer(func() {
+	err := own.RestartAPIServer(func() {
 		during := asked.Load()
 		waitUntil(t, func() error {
 			if asked.Load() < during+100 {

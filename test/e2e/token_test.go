@@ -49,19 +49,7 @@ type field struct {
 
 func newField(t *testing.T) *field {
 	t.Helper()
-	own, err := cluster.Start()
-	t.Cleanup(func() {
-		if err := own.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := kubernetes.NewForConfig(own.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	own, c := ownPlane(t)
 	f := &field{plane: own, client: c, dir: t.TempDir()}
 	f.account(t, "robot")
 	return f
@@ -621,6 +609,7 @@ func TestReissuedBeforeTheWatchKnows(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newProxy(t)
+	p.watchDelay = 5 * time.Second // from the start: watches that are open stay as they are
 	s := launch(t, "--kubeconfig="+p.kubeconfig, "--policy-file="+policyFile(t, tokenDeny), "--log-level=error")
 	s.waitReady(t)
 	s.register(t, ns)
@@ -628,9 +617,6 @@ func TestReissuedBeforeTheWatchKnows(t *testing.T) {
 	if _, err := try(t, ns, body); err == nil || !strings.Contains(err.Error(), "not a well-formed token") {
 		t.Fatalf("a dead token: %v", err)
 	}
-	p.mu.Lock()
-	p.watchDelay = 5 * time.Second
-	p.mu.Unlock()
 	for i := range 5 {
 		if _, err := client.CoreV1().Secrets(ns).Patch(t.Context(), "t", types.JSONPatchType, []byte(`[{"op":"remove","path":"/data/token"}]`), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)

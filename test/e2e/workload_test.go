@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 )
@@ -32,9 +31,7 @@ func apply(t *testing.T, resource schema.GroupVersionResource, namespace, text s
 	if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil {
 		t.Fatal(err)
 	}
-	seen := &warnings{}
-	config := rest.CopyConfig(plane.Config)
-	config.WarningHandler = seen
+	config, seen := warned()
 	c, err := dynamic.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)

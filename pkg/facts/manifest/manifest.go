@@ -6,7 +6,6 @@
 package manifest
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -203,40 +202,6 @@ func (in *content) object(kind reference.Kind) (*object, error) {
 	return o, nil
 }
 
-// text takes a JSON string into bytes.
-type text []byte
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (t *text) UnmarshalJSON(data []byte) error {
-	var s string
-	err := json.Unmarshal(data, &s)
-	*t = []byte(s)
-	return err
-}
-
-// secret returns the Secret with its values; one that is no base64 is kept as
-// it is, so that a token in it is malformed rather than absent.
-func (in *content) secret() *corev1.Secret {
-	s := &corev1.Secret{ObjectMeta: in.Metadata, Type: in.Type, Data: map[string][]byte{}}
-	for key, raw := range in.Data {
-		var plain text
-		if json.Unmarshal(raw, &plain) != nil {
-			continue
-		}
-		s.Data[key] = plain
-		if decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(string(plain)), "")); err == nil {
-			s.Data[key] = decoded
-		}
-	}
-	for key, raw := range in.StringData {
-		var plain text
-		if json.Unmarshal(raw, &plain) == nil {
-			s.Data[key] = plain
-		}
-	}
-	return s
-}
-
 func orNull(raw json.RawMessage) json.RawMessage {
 	if raw == nil {
 		return json.RawMessage("null")
@@ -296,29 +261,6 @@ func (c *Cluster) answer(q *facts.Query) facts.Fact {
 		}
 	}
 	return f
-}
-
-// trusts compares a ca.crt with the one that the namespace publishes, for want
-// of an API server. Where that is not declared nothing speaks against it.
-func (c *Cluster) trusts(namespace string, ca []byte) facts.State {
-	published := c.objects[facts.Object{Kind: reference.ConfigMap, Namespace: namespace, Name: rootCA}]
-	if published == nil || len(published.ca) == 0 {
-		return facts.Present
-	}
-	current, err := token.ParseCertificates(published.ca)
-	if err != nil || len(current) == 0 {
-		return facts.Present
-	}
-	bundle, err := token.ParseCertificates(ca)
-	if err != nil {
-		return facts.Absent
-	}
-	for _, cert := range current {
-		if slices.ContainsFunc(bundle, cert.Equal) {
-			return facts.Present
-		}
-	}
-	return facts.Absent
 }
 
 // namespace returns a Namespace as an API server would show it.
