@@ -30,16 +30,20 @@ type SigningOptions struct {
 	Issuers []string
 	// Partial is set where the API server keeps keys out of what it publishes.
 	Partial bool
-	// Refresh is how often the keys are read; 1 minute if zero.
+	// Refresh is how often the keys are read; DefaultRefresh if zero.
 	Refresh time.Duration
-	// Settle is for how long refreshes must agree that a key is gone; 10 minutes
+	// Settle is for how long refreshes must agree that a key is gone; DefaultSettle
 	// if zero.
 	Settle time.Duration
 }
 
+// What SigningOptions are where they are zero.
 const (
-	defaultRefresh = time.Minute
-	defaultSettle  = 10 * time.Minute
+	DefaultRefresh = time.Minute
+	DefaultSettle  = 10 * time.Minute
+)
+
+const (
 	// minRefresh keeps tokens with unknown key ids from making us a nuisance.
 	minRefresh = time.Second
 	// refreshTimeout bounds one refresh.
@@ -140,10 +144,10 @@ type seenChain struct {
 
 func newSigning(config *rest.Config, o SigningOptions, m *metrics.Metrics, log logr.Logger) (*signing, error) {
 	if o.Refresh == 0 {
-		o.Refresh = defaultRefresh
+		o.Refresh = DefaultRefresh
 	}
 	if o.Settle == 0 {
-		o.Settle = defaultSettle
+		o.Settle = DefaultSettle
 	}
 	s := &signing{
 		options: o, metrics: m, log: log, now: time.Now, kick: make(chan struct{}, 1), first: make(chan struct{}), onChange: func() {},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"tokenward.dev/tokenward/pkg/inventory"
 	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/workload"
 )
@@ -46,7 +47,8 @@ type Options struct {
 func NewOptions() *Options {
 	return &Options{
 		WebhookPort: 9443, MetricsAddr: ":8080", HealthAddr: ":8081", ShutdownDelay: 5 * time.Second,
-		LogLevel: "info", LogFormat: "json", SigningKeyRefresh: time.Minute, SigningKeySettle: 10 * time.Minute,
+		LogLevel: "info", LogFormat: "json",
+		SigningKeyRefresh: inventory.DefaultRefresh, SigningKeySettle: inventory.DefaultSettle,
 	}
 }
 
