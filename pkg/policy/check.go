@@ -47,6 +47,9 @@ type Input struct {
 	unknownDenies bool
 	// held is what eachHeld hands out: one is enough.
 	held held
+	// handedSecrets is what handed returns, once it is known.
+	handedSecrets []handedSecret
+	handedKnown   bool
 }
 
 // Parameters are the parameters of a check with defaults filled in. They are

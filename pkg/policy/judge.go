@@ -22,7 +22,7 @@ func (p *Plan) Judge(set *facts.Set) Verdict {
 		return Verdict{Allowed: true, Passed: p.passed}
 	}
 	p.settle(set)
-	p.input.Facts = set
+	p.input.use(set)
 	var rulings []ruling
 	first := 0 // ruling of the check at hand
 	for i := range p.trials {

@@ -159,7 +159,7 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 		}
 	}
 	p.settle(set)
-	p.input.Facts = set
+	p.input.use(set)
 	queries := facts.Queries{List: make([]facts.Query, 0, len(p.input.References))}
 	ask := queries.Ask
 	for i := range p.trials {

@@ -80,10 +80,15 @@ func hands(r *reference.Reference) bool {
 // needs asks for the Secret, then for what its tokens name, and then, where a
 // fault would be found by what an index had, for all of that afresh.
 func (c tokenCheck) needs(in *Input, ask func(facts.Query)) {
-	in.each(hands, func(r *reference.Reference) {
-		secret := facts.Query{Object: in.object(r), Inside: true}
-		ask(secret)
-		in.eachHeld(r, func(h *held) {
+	handed := in.handed()
+	for i := range handed {
+		s := &handed[i]
+		secret := facts.Query{Object: in.object(s.ref), Inside: true}
+		if !s.asked && !s.fact.Inside {
+			s.asked = true // for all checks
+			ask(secret)
+		}
+		in.eachHeld(s, func(h *held) {
 			if c.more != nil {
 				c.more(in, h, ask)
 			}
@@ -98,25 +103,28 @@ func (c tokenCheck) needs(in *Input, ask func(facts.Query)) {
 				ask(facts.Query{Object: o, Inside: true, Fresh: true})
 			}
 		})
-	})
+	}
 }
 
 // find reports the first fault of each reference; what is wrong comes before
 // what is unknown.
 func (c tokenCheck) find(in *Input, report func(Finding)) {
-	in.each(hands, func(r *reference.Reference) {
-		if fact := in.fact(r); !fact.Known() {
+	handed := in.handed()
+	for i := range handed {
+		s := &handed[i]
+		r := s.ref
+		if !s.fact.Known() {
 			if provided, _ := in.provided(r); provided != facts.Present {
 				f := in.finding(r, r.Path, facts.Unknown, message(c.id, func(quote func(string) string) string {
-					return subject(r, quote) + " (" + r.Path + ") could not be read (" + whyText(fact.Why) + "), so that it was not looked into. " + whyCure(fact.Why)
+					return subject(r, quote) + " (" + r.Path + ") could not be read (" + whyText(s.fact.Why) + "), so that it was not looked into. " + whyCure(s.fact.Why)
 				}))
 				f.Echo = true
 				report(f)
 			}
-			return
+			continue
 		}
 		state, text := facts.Absent, "" // of the first fault; Absent for none
-		in.eachHeld(r, func(h *held) {
+		in.eachHeld(s, func(h *held) {
 			f := c.judge(in, h)
 			if f == nil || state == facts.Present || state == f.state {
 				return
@@ -128,26 +136,49 @@ func (c tokenCheck) find(in *Input, report func(Finding)) {
 		if state != facts.Absent {
 			report(in.finding(r, r.Path, state, text))
 		}
-	})
+	}
 }
+
+// handedSecret is a reference that hands values to containers, with what is
+// known of its Secret.
+type handedSecret struct {
+	ref   *reference.Reference
+	fact  facts.Fact
+	asked bool // whether a check has asked what it holds
+}
+
+// handed returns what all token checks go by. It is looked up once for all of
+// them, and again when there are other facts.
+func (in *Input) handed() []handedSecret {
+	if !in.handedKnown {
+		in.handedKnown, in.handedSecrets = true, in.handedSecrets[:0]
+		in.each(hands, func(r *reference.Reference) {
+			in.handedSecrets = append(in.handedSecrets, handedSecret{ref: r, fact: in.fact(r)})
+		})
+	}
+	return in.handedSecrets
+}
+
+// use takes other facts, or the same with more in them.
+func (in *Input) use(set *facts.Set) { in.Facts, in.handedKnown = set, false }
 
 // eachHeld visits the tokens that a reference brings; of a token Secret that
 // brings none, once without a token. What it hands out is good for the visit.
-func (in *Input) eachHeld(r *reference.Reference, visit func(*held)) {
-	fact := in.fact(r)
-	if !fact.Known() || fact.Secret == nil || (!fact.Secret.TokenSecret && len(fact.Secret.Tokens) == 0) {
+func (in *Input) eachHeld(s *handedSecret, visit func(*held)) {
+	secret := s.fact.Secret
+	if !s.fact.Known() || secret == nil || (!secret.TokenSecret && len(secret.Tokens) == 0) {
 		return
 	}
 	found := false
-	for i := range fact.Secret.Tokens {
-		in.held = held{ref: r, secret: fact.Secret, token: &fact.Secret.Tokens[i]}
+	for i := range secret.Tokens {
+		in.held = held{ref: s.ref, secret: secret, token: &secret.Tokens[i]}
 		if in.held.brings(in.held.token.Key) {
 			found = true
 			visit(&in.held)
 		}
 	}
 	if !found {
-		in.held = held{ref: r, secret: fact.Secret}
+		in.held = held{ref: s.ref, secret: secret}
 		visit(&in.held)
 	}
 }
