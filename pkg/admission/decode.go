@@ -140,24 +140,28 @@ func oneLine(text string) string {
 // the status, is passed over without being decoded. A check that reads another
 // field needs it here; TestDecodingLosesNothing tells.
 type pod struct {
-	Metadata struct {
-		Name              string            `json:"name"`
-		GenerateName      string            `json:"generateName"`
-		Namespace         string            `json:"namespace"`
-		Labels            map[string]string `json:"labels"`
-		Annotations       map[string]string `json:"annotations"`
-		DeletionTimestamp *metav1.Time      `json:"deletionTimestamp"`
-	} `json:"metadata"`
-	Spec struct {
-		Volumes                      []corev1.Volume               `json:"volumes"`
-		InitContainers               []container                   `json:"initContainers"`
-		Containers                   []container                   `json:"containers"`
-		EphemeralContainers          []container                   `json:"ephemeralContainers"`
-		ServiceAccountName           string                        `json:"serviceAccountName"`
-		DeprecatedServiceAccount     string                        `json:"serviceAccount"`
-		AutomountServiceAccountToken *bool                         `json:"automountServiceAccountToken"`
-		ImagePullSecrets             []corev1.LocalObjectReference `json:"imagePullSecrets"`
-	} `json:"spec"`
+	Metadata metadata `json:"metadata"`
+	Spec     podSpec  `json:"spec"`
+}
+
+type metadata struct {
+	Name              string            `json:"name"`
+	GenerateName      string            `json:"generateName"`
+	Namespace         string            `json:"namespace"`
+	Labels            map[string]string `json:"labels"`
+	Annotations       map[string]string `json:"annotations"`
+	DeletionTimestamp *metav1.Time      `json:"deletionTimestamp"`
+}
+
+type podSpec struct {
+	Volumes                      []corev1.Volume               `json:"volumes"`
+	InitContainers               []container                   `json:"initContainers"`
+	Containers                   []container                   `json:"containers"`
+	EphemeralContainers          []container                   `json:"ephemeralContainers"`
+	ServiceAccountName           string                        `json:"serviceAccountName"`
+	DeprecatedServiceAccount     string                        `json:"serviceAccount"`
+	AutomountServiceAccountToken *bool                         `json:"automountServiceAccountToken"`
+	ImagePullSecrets             []corev1.LocalObjectReference `json:"imagePullSecrets"`
 }
 
 type container struct {

@@ -43,9 +43,15 @@ func TestDecodingLosesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", c.Name, err)
 		}
-		want, got := c.Verdict(), c.VerdictOn(&decoded.review)
+		want, got := c.VerdictOn(c.Review()), c.VerdictOn(&decoded.review)
 		if !reflect.DeepEqual(want, got) {
 			t.Errorf("%s:\nwhole       %+v\nas decoded  %+v", c.Name, want, got)
+		}
+		if decoded, err = ownedPods(body); err != nil {
+			t.Fatalf("%s: %v", c.Name, err)
+		}
+		if want, got := c.MutationOf(c.Review()), c.MutationOf(&decoded.review); !reflect.DeepEqual(want, got) {
+			t.Errorf("%s: mutation\nwhole       %+v\nas decoded  %+v", c.Name, want, got)
 		}
 	}
 	if pods < 150 {

@@ -49,7 +49,8 @@ type File struct {
 	DryRun bool `json:"dryRun,omitempty"`
 	// Now is the time of the judgement; a fixed instant if empty.
 	Now *metav1.Time `json:"now,omitempty"`
-	// Phase is validate, or empty for the same.
+	// Phase is validate, or empty for the same; or mutate: what policies change,
+	// and then the verdict on what came out.
 	Phase   string  `json:"phase,omitempty"`
 	Request Request `json:"request"`
 	Expect  Expect  `json:"expect"`
@@ -79,7 +80,8 @@ type Expect struct {
 	Findings         *[]Finding         `json:"findings,omitempty"`
 	Warnings         *[]string          `json:"warnings,omitempty"`
 	AuditAnnotations *map[string]string `json:"auditAnnotations,omitempty"`
-	Patched          json.RawMessage    `json:"patched,omitempty"`
+	// Patched is the object after the patch; the object itself if nothing changes.
+	Patched json.RawMessage `json:"patched,omitempty"`
 }
 
 // Finding is what a finding must be like. What is left out is not compared.
@@ -91,6 +93,12 @@ type Finding struct {
 	State   *string `json:"state,omitempty"`
 	Message *string `json:"message,omitempty"`
 }
+
+// The phases of admission.
+const (
+	phaseValidate = "validate"
+	phaseMutate   = "mutate"
+)
 
 // defaultNow is the time of the judgement where a case names none.
 func defaultNow() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
@@ -201,12 +209,12 @@ func (c *Case) checkExpect(d *strictyaml.Document) error {
 		}
 	}
 	switch {
-	case c.File.Phase != "" && c.File.Phase != "validate":
-		return d.ErrorAt("phase", fmt.Sprintf("%q is not available in this version; known: validate", c.File.Phase))
-	case e.Patched != nil:
-		return d.ErrorAt("expect.patched", "this version does not change pods")
-	case e.Allowed == nil && e.Findings == nil && e.Warnings == nil && e.AuditAnnotations == nil:
-		return d.ErrorAt("expect", "a case must expect something: allowed, findings, warnings or auditAnnotations")
+	case c.File.Phase != "" && c.File.Phase != phaseValidate && c.File.Phase != phaseMutate:
+		return d.ErrorAt("phase", fmt.Sprintf("%q is neither validate nor mutate", c.File.Phase))
+	case e.Patched != nil && c.File.Phase != phaseMutate:
+		return d.ErrorAt("expect.patched", "only with phase: mutate are pods changed")
+	case e.Allowed == nil && e.Findings == nil && e.Warnings == nil && e.AuditAnnotations == nil && e.Patched == nil:
+		return d.ErrorAt("expect", "a case must expect something: allowed, findings, warnings, auditAnnotations or patched")
 	}
 	return nil
 }

@@ -42,7 +42,10 @@ func TestEveryCheckIsShown(t *testing.T) {
 		}
 		seen := map[string]bool{}
 		for _, c := range all {
-			v := c.Verdict()
+			v, err := c.Outcome()
+			if err != nil {
+				t.Fatal(err)
+			}
 			if len(v.Findings) == 0 {
 				seen["pass"] = true
 			}
@@ -63,5 +66,38 @@ func TestEveryCheckIsShown(t *testing.T) {
 				t.Errorf("%s: no case shows %q", id, kind)
 			}
 		}
+	}
+}
+
+// What policies change of a pod they do not change again: the API server invokes
+// the webhook once more when another one has changed the pod.
+func TestASecondMutationChangesNothing(t *testing.T) {
+	all, err := Load(filepath.Join(corpus, "mutation"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := 0
+	for _, c := range all {
+		o, err := c.Outcome()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.Mutation == nil || len(o.Mutation.Operations) == 0 {
+			continue
+		}
+		changed++
+		again, err := c.MutateAgain(o.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(again.Operations) > 0 {
+			t.Errorf("%s: the second run does %+v", c.Name, again.Operations)
+		}
+		if first, second := o.Mutation.AuditAnnotations(), again.AuditAnnotations(); second["patch"] != "" && second["patch"] != first["patch"] {
+			t.Errorf("%s: two values under one key of the audit log: %s and %s", c.Name, first["patch"], second["patch"])
+		}
+	}
+	if changed < 40 {
+		t.Errorf("only %d cases change anything", changed)
 	}
 }

@@ -29,7 +29,10 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, c := range all {
 			c.Run()
-			v := c.Verdict()
+			v, err := c.Outcome()
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, finding := range v.Findings {
 				if len(finding.Check)+2+len(finding.Message) > policy.MaxMessage || strings.ContainsAny(finding.Message, "\n\r") {
 					t.Errorf("a message that is too long, or has a line break: %q", finding.Message)

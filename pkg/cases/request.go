@@ -48,12 +48,24 @@ func (c *Case) useRequest(d *strictyaml.Document) error {
 	if c.review.Namespace == "" {
 		c.review.Namespace = metav1.NamespaceDefault
 	}
-	c.review.Values = c.values
+	c.review.Values = func() *policy.Values { return c.values(c.review, r.Object) }
 	return nil
 }
 
+// reviewOf returns the review of another object in place of the request's.
+func (c *Case) reviewOf(object json.RawMessage) (*policy.Review, error) {
+	review := *c.review
+	pod, err := workload.BuiltinTemplates().FromJSON(object)
+	if err != nil && !errors.Is(err, workload.ErrNoPod) {
+		return nil, err
+	}
+	review.Pod = pod
+	review.Values = func() *policy.Values { return c.values(&review, object) }
+	return &review, nil
+}
+
 // values returns what conditions see: what an API server would send.
-func (c *Case) values() *policy.Values {
+func (c *Case) values(review *policy.Review, of json.RawMessage) *policy.Values {
 	decoded := func(object json.RawMessage, pod *workload.Pod) (whole *metav1.PartialObjectMetadata, asPod map[string]any) {
 		var fields map[string]any
 		whole = &metav1.PartialObjectMetadata{}
@@ -63,8 +75,8 @@ func (c *Case) values() *policy.Values {
 		return whole, pod.Unstructured(fields, c.review.Namespace)
 	}
 	r := &c.File.Request
-	whole, object := decoded(r.Object, c.review.Pod)
-	_, old := decoded(r.OldObject, c.review.Old)
+	whole, object := decoded(of, review.Pod)
+	_, old := decoded(r.OldObject, review.Old)
 	gvk := whole.GroupVersionKind()
 	plural, _ := meta.UnsafeGuessKindToResource(gvk)
 	kind, resource := metav1.GroupVersionKind(gvk), metav1.GroupVersionResource(plural)

@@ -7,17 +7,25 @@ import (
 	"time"
 
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/policy/rewrite"
 )
 
-// Verdict judges the request of a case.
-func (c *Case) Verdict() policy.Verdict { return c.VerdictOn(c.review) }
-
-// VerdictOn judges another review by the policies and the cluster of the case.
+// VerdictOn judges a review by the policies and the cluster of the case.
 func (c *Case) VerdictOn(review *policy.Review) policy.Verdict {
 	review.Now = c.now
 	plan := c.snapshot.Plan(review)
 	return plan.Judge(c.cluster.Gather(plan.Needs))
 }
+
+// MutationOf tells what the policies change of the pod of a review.
+func (c *Case) MutationOf(review *policy.Review) rewrite.Result {
+	review.Now = c.now
+	plan := rewrite.New(c.snapshot, review)
+	return plan.Result(c.cluster.Gather(plan.Needs))
+}
+
+// Review returns the request of the case.
+func (c *Case) Review() *policy.Review { return c.review }
 
 // Snapshot returns the policies of the case.
 func (c *Case) Snapshot() *policy.Snapshot { return c.snapshot }
@@ -28,27 +36,33 @@ func (c *Case) Now() time.Time { return c.now }
 // Run judges the request and returns, in readable lines, where the verdict is
 // not as expected. None means that the case passes.
 func (c *Case) Run() []string {
-	v := c.Verdict()
-	return c.File.Expect.Differences(&v)
+	o, err := c.Outcome()
+	if err != nil {
+		return []string{err.Error()}
+	}
+	return c.File.Expect.Differences(o)
 }
 
-// Differences returns where a verdict is not as expected.
-func (e *Expect) Differences(v *policy.Verdict) []string {
+// Differences returns where an outcome is not as expected.
+func (e *Expect) Differences(o *Outcome) []string {
 	var d differences
-	if e.Allowed != nil && *e.Allowed != v.Allowed {
-		d.add("allowed", *e.Allowed, v.Allowed)
-		if v.Message != "" {
-			d = append(d, "refused with: "+v.Message)
+	if e.Allowed != nil && *e.Allowed != o.Allowed {
+		d.add("allowed", *e.Allowed, o.Allowed)
+		if o.Message != "" {
+			d = append(d, "refused with: "+o.Message)
 		}
 	}
 	if e.Findings != nil {
-		d.findings(*e.Findings, v.Findings)
+		d.findings(*e.Findings, o.Findings)
 	}
 	if e.Warnings != nil {
-		d.lines("warnings", *e.Warnings, v.Warnings)
+		d.lines("warnings", *e.Warnings, o.AllWarnings())
 	}
 	if e.AuditAnnotations != nil {
-		d.annotations(*e.AuditAnnotations, v.AuditAnnotations())
+		d.annotations(*e.AuditAnnotations, o.AllAnnotations())
+	}
+	if e.Patched != nil {
+		d.patched(e.Patched, o.Object)
 	}
 	return d
 }

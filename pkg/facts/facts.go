@@ -8,8 +8,10 @@ package facts
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"tokenward.dev/tokenward/pkg/reference"
@@ -127,9 +129,39 @@ type Fact struct {
 	Deleting time.Time
 	// Secret is what a Secret holds.
 	Secret *Secret
-	// Automount is automountServiceAccountToken of a ServiceAccount.
-	Automount *bool
+	// Account is what a ServiceAccount holds.
+	Account *Account
 }
+
+// Account is what a ServiceAccount says of the pods that run as it.
+type Account struct {
+	// Automount is automountServiceAccountToken.
+	Automount *bool
+	// PullSecrets are the names of its imagePullSecrets, which pods get that have none.
+	PullSecrets []string
+	// EnforceMountable is the annotation kubernetes.io/enforce-mountable-secrets:
+	// pods that use a Secret which is not among Mountable are refused.
+	EnforceMountable bool
+	Mountable        []string
+}
+
+// ReadAccount reduces a ServiceAccount to what can be kept.
+func ReadAccount(a *corev1.ServiceAccount) *Account {
+	out := &Account{Automount: a.AutomountServiceAccountToken}
+	for i := range a.ImagePullSecrets {
+		out.PullSecrets = append(out.PullSecrets, a.ImagePullSecrets[i].Name)
+	}
+	// As the ServiceAccount plugin reads it: what is no bool is false.
+	out.EnforceMountable, _ = strconv.ParseBool(a.Annotations[enforceMountableSecrets])
+	for i := range a.Secrets {
+		out.Mountable = append(out.Mountable, a.Secrets[i].Name)
+	}
+	return out
+}
+
+// enforceMountableSecrets is the annotation's name in k8s.io/kubernetes,
+// plugin/pkg/admission/serviceaccount.
+const enforceMountableSecrets = "kubernetes.io/enforce-mountable-secrets"
 
 // Key returns what is known of a key. An absent object has no keys.
 func (f *Fact) Key(name string) State {

@@ -23,6 +23,8 @@ type Secret struct {
 	MarkedInvalid bool
 	// HasToken and HasCA tell whether data.token and data["ca.crt"] have a value.
 	HasToken, HasCA bool
+	// OtherKeys is set if it has keys beyond token, ca.crt and namespace.
+	OtherKeys bool
 	// TokenHash is the SHA-256 of data.token as it is there, whatever the type.
 	TokenHash [sha256.Size]byte
 	// CA tells whether ca.crt verifies the certificate that the API server
@@ -47,6 +49,7 @@ type HeldToken struct {
 const (
 	tokenKey = corev1.ServiceAccountTokenKey
 	caKey    = corev1.ServiceAccountRootCAKey
+	nsKey    = corev1.ServiceAccountNamespaceKey
 )
 
 // legacyTokenInvalidSince is the label by which the cleaner of legacy tokens
@@ -67,6 +70,9 @@ func ReadSecret(s *corev1.Secret, keys *token.KeySet, trusts func(ca []byte) Sta
 		if out.HasCA {
 			out.CA = trusts(s.Data[caKey])
 		}
+	}
+	for key := range s.Data {
+		out.OtherKeys = out.OtherKeys || (key != tokenKey && key != caKey && key != nsKey)
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Data)) {
 		switch isToken := out.TokenSecret && out.HasToken && key == tokenKey; {

@@ -64,7 +64,7 @@ type got struct {
 
 	deleting   time.Time
 	secret     *facts.Secret
-	automount  *bool  // a ServiceAccount's
+	account    *facts.Account
 	generation uint64 // of the trust that tokens were checked with
 }
 
@@ -99,7 +99,7 @@ func (c *clients) get(ctx context.Context, o facts.Object, whole bool) (got, err
 			if err != nil {
 				return got{}, err
 			}
-			return got{uid: a.UID, version: a.ResourceVersion, deleting: deletion(a), automount: a.AutomountServiceAccountToken}, nil
+			return got{uid: a.UID, version: a.ResourceVersion, deleting: deletion(a), account: facts.ReadAccount(a)}, nil
 		}
 		return c.meta(ctx, corev1.SchemeGroupVersion.WithResource("serviceaccounts"), o)
 	case facts.Pod:

@@ -20,10 +20,10 @@ type insideCache struct {
 // inside is what an object holds. It is never written to.
 type inside struct {
 	entry
-	uidText   string
-	keys      map[string]struct{}
-	secret    *facts.Secret
-	automount *bool
+	uidText string
+	keys    map[string]struct{}
+	secret  *facts.Secret
+	account *facts.Account
 	// generation of the trust that the tokens were checked with.
 	generation uint64
 	// watched is set for token Secrets, which a watch of their own brings.

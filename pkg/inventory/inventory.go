@@ -215,7 +215,7 @@ func (v *Inventory) insideFact(q *facts.Query, e entry) (facts.Fact, bool) {
 	}
 	f := facts.Fact{State: facts.Present}
 	if q.Inside {
-		f.Inside, f.UID, f.Secret, f.Automount = true, i.uidText, i.secret, i.automount
+		f.Inside, f.UID, f.Secret, f.Account = true, i.uidText, i.secret, i.account
 	}
 	if len(q.Keys) > 0 {
 		f.Keys = make(map[string]facts.State, len(q.Keys))

@@ -154,7 +154,7 @@ func (r *reader) get(ctx context.Context, key flightKey, f *flight) found {
 	}
 	fact := facts.Fact{
 		State: facts.Present, Names: got.names, Fresh: true,
-		Inside: key.whole, UID: string(got.uid), Deleting: got.deleting, Secret: got.secret, Automount: got.automount,
+		Inside: key.whole, UID: string(got.uid), Deleting: got.deleting, Secret: got.secret, Account: got.account,
 	}
 	if got.whole != nil {
 		fact.Labels, fact.Whole = got.whole.labels, got.whole.fields

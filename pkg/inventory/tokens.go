@@ -152,7 +152,7 @@ func (v *Inventory) insideOf(g *got, watched bool) *inside {
 	index := v.watched[reference.Secret].index
 	return &inside{
 		entry:   entry{uid: index.compactUID(g.uid), version: index.compactVersion(g.version)},
-		uidText: string(g.uid), keys: g.keys, secret: g.secret, automount: g.automount, generation: g.generation, watched: watched,
+		uidText: string(g.uid), keys: g.keys, secret: g.secret, account: g.account, generation: g.generation, watched: watched,
 	}
 }
 

@@ -14,7 +14,7 @@ type Metrics struct {
 	Registry *prometheus.Registry
 
 	// Reviews by path, kind, operation, and outcome: allow, audit, warn, deny,
-	// bad_request (not understood), not_ready, error.
+	// patch (the pod was changed), bad_request (not understood), not_ready, error.
 	Reviews *prometheus.CounterVec
 	// ReviewDuration in seconds, by path.
 	ReviewDuration *prometheus.HistogramVec
@@ -22,6 +22,10 @@ type Metrics struct {
 	Findings *prometheus.CounterVec
 	// WouldFindings is the same for what policies in dry run would have done.
 	WouldFindings *prometheus.CounterVec
+	// Mutations by change (serviceAccount, automountServiceAccountToken,
+	// longLivedTokenVolumes) and result: done, left (it could not be made), conflict
+	// (an earlier policy set the field otherwise), would (policies in dry run).
+	Mutations *prometheus.CounterVec
 	// Lookups are reads that went to the API server, by kind, and result:
 	// present, absent, or why it is unknown.
 	Lookups *prometheus.CounterVec
@@ -64,6 +68,7 @@ func New() *Metrics {
 	m.Reviews = counter("reviews_total", "Admission reviews answered.", "path", "kind", "operation", "outcome")
 	m.Findings = counter("findings_total", "Findings, by what the policies made of them.", "check", "action", "state")
 	m.WouldFindings = counter("would_findings_total", "Findings on which a policy in dry run would have acted.", "check", "action", "state")
+	m.Mutations = counter("mutations_total", "Changes of pods that policies want, by what became of them.", "change", "result")
 	m.Lookups = counter("lookups_total", "Reads from the API server.", "kind", "result")
 	m.InventoryObjects = gauge("inventory_objects", "Objects in the index.", "kind")
 	m.InventorySynced = gauge("inventory_synced", "1 once the index has its first complete list.", "kind")

@@ -36,8 +36,8 @@ type Policy struct {
 	match          match
 	rules          map[string]rule
 	exemptions     []exemption
-	selects        string            // all parts of the match, in canonical form
-	changes        map[string]string // what it sets, and to what
+	selects        string // all parts of the match, in canonical form
+	mutation       *Mutation
 }
 
 type rule struct {
@@ -270,50 +270,6 @@ func (c *compilation) parameters(at *field.Path, check *Check, p *v1alpha1.Param
 		out.GracePeriod = d
 	}
 	return out
-}
-
-func (c *compilation) mutate(at *field.Path, m *v1alpha1.Mutate) {
-	if m == nil {
-		return
-	}
-	if m.ServiceAccount == nil && m.AutomountServiceAccountToken == nil && m.LongLivedTokenVolumes == nil {
-		c.fail(field.Required(at, "must have serviceAccount, automountServiceAccountToken or longLivedTokenVolumes"))
-	}
-	if a := m.AutomountServiceAccountToken; a != nil {
-		c.change("automountServiceAccountToken", *a)
-	}
-	if sa := m.ServiceAccount; sa != nil {
-		c.change("serviceAccount", sa.Name+" "+c.oneOf(at.Child("serviceAccount", "when"), string(sa.When), "Unset", "Always"))
-		if sa.Name == "" {
-			c.fail(field.Required(at.Child("serviceAccount", "name"), "which account to set"))
-		} else if problems := validation.IsDNS1123Subdomain(sa.Name); len(problems) > 0 {
-			c.fail(field.Invalid(at.Child("serviceAccount", "name"), sa.Name, problems[0]))
-		}
-	}
-	if v := m.LongLivedTokenVolumes; v != nil {
-		seconds := int64(3607)
-		if v.ExpirationSeconds != nil {
-			seconds = *v.ExpirationSeconds
-		}
-		c.change("longLivedTokenVolumes", fmt.Sprint(v.Project, " ", seconds))
-		if v.Project == "" {
-			c.fail(field.Required(at.Child("longLivedTokenVolumes", "project"), "Existing or ExistingOrMissing"))
-		}
-		c.oneOf(at.Child("longLivedTokenVolumes", "project"), string(v.Project), "Existing", "ExistingOrMissing")
-		// The bounds are the API server's (ValidatePodSpec, serviceAccountToken).
-		if s := v.ExpirationSeconds; s != nil && (*s < 600 || *s > 1<<32) {
-			c.fail(field.Invalid(at.Child("longLivedTokenVolumes", "expirationSeconds"), *s, "must be between 600 and 4294967296"))
-		}
-	}
-	c.out.Warnings = append(c.out.Warnings, at.String()+": this version does not change pods; the field has no effect")
-}
-
-// change notes what a policy sets, for Overlaps.
-func (c *compilation) change(what string, to any) {
-	if c.out.changes == nil {
-		c.out.changes = map[string]string{}
-	}
-	c.out.changes[what] = fmt.Sprint(to)
 }
 
 func (c *compilation) exemption(at *field.Path, e *v1alpha1.Exemption) {

@@ -32,6 +32,10 @@ func message(checkID string, write func(quote func(string) string) string) strin
 	return text[:limit-len("...")] + "..."
 }
 
+// Message builds a line of at most MaxMessage characters that belongs to no
+// check. write gets a function that quotes a name and abbreviates it if need be.
+func Message(write func(quote func(string) string) string) string { return message("", write) }
+
 func quote(name string, n int) string {
 	q := strconv.QuoteToASCII(name)
 	if len(q) <= n+2 {

@@ -53,7 +53,7 @@ func TestFitWarningsKeepsTheAPIServerFromCutting(t *testing.T) {
 	for i := range lines {
 		lines[i] = strings.Repeat("x", 250)
 	}
-	got := fitWarnings(lines)
+	got := FitWarnings(lines)
 	total := 0
 	for _, l := range got {
 		total += len(l)
@@ -61,7 +61,7 @@ func TestFitWarningsKeepsTheAPIServerFromCutting(t *testing.T) {
 	if total > maxWarnings || got[len(got)-1] != "84 more findings; see the audit log" || len(got) != 17 {
 		t.Errorf("%d lines, %d characters, last %q", len(got), total, got[len(got)-1])
 	}
-	if got := fitWarnings(lines[:3]); len(got) != 3 {
+	if got := FitWarnings(lines[:3]); len(got) != 3 {
 		t.Errorf("got %d lines", len(got))
 	}
 }

@@ -44,13 +44,13 @@ func Overlaps(policies []*Policy) map[string]string {
 			continue
 		}
 		var texts []string
-		for _, what := range slices.Sorted(maps.Keys(p.changes)) {
+		for _, what := range slices.Sorted(maps.Keys(p.mutation.sets())) {
 			key := change{p.selects, what}
 			earlier, taken := first[key]
 			switch {
 			case !taken:
 				first[key] = p
-			case earlier.changes[what] != p.changes[what]:
+			case earlier.mutation.sets()[what] != p.mutation.sets()[what]:
 				texts = append(texts, fmt.Sprintf("spec.mutate.%s: TokenPolicy %q has the same selectors, comes first and sets it otherwise", what, earlier.Name))
 			}
 		}

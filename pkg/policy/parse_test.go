@@ -37,7 +37,7 @@ func TestParseTakesEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(policies) != 1 || policies[0].Name != "payments" || len(policies[0].Warnings) != 1 {
+	if len(policies) != 1 || policies[0].Name != "payments" || len(policies[0].Warnings) != 0 {
 		t.Errorf("got %+v", policies)
 	}
 }

@@ -152,10 +152,9 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 	if p.passed != "" {
 		return nil
 	}
-	namespace := facts.Query{Object: p.namespace()}
 	if p.asksNamespace() {
-		if f := set.Get(namespace.Object); f.State == facts.Unknown && f.Why == facts.NotAsked {
-			return []facts.Query{namespace}
+		if open := p.openNamespace(set); open != nil {
+			return open
 		}
 	}
 	p.settle(set)
@@ -184,18 +183,7 @@ func (p *Plan) settle(set *facts.Set) {
 		return
 	}
 	p.settled = true
-	namespace := set.Get(p.namespace())
-	conditions := newConditions(&namespace, func() *Values {
-		if p.review.Values == nil {
-			return nil
-		}
-		return p.review.Values()
-	})
-	for i := range p.matched {
-		m := &p.matched[i]
-		m.state, m.why = m.policy.match.matches(&namespace, conditions)
-	}
-	p.matched = slices.DeleteFunc(p.matched, func(m matched) bool { return m.state == facts.Absent })
+	p.settleMatches(set)
 	for i := range p.snapshot.checks {
 		p.trials = append(p.trials, p.trialsOf(&p.snapshot.checks[i])...)
 	}

@@ -29,7 +29,7 @@ func (in *Input) automounts(pod *workload.Pod) facts.State {
 	if !account.Known() {
 		return facts.Unknown
 	}
-	return yes(account.Automount == nil || *account.Automount)
+	return yes(account.Account == nil || account.Account.Automount == nil || *account.Account.Automount)
 }
 
 func yes(b bool) facts.State {

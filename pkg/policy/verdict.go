@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
-	"tokenward.dev/tokenward/pkg/facts"
 )
 
 // Verdict is the answer to a review.
@@ -58,13 +57,10 @@ const maxDenial = 800
 const maxWarnings = 4096
 
 func (p *Plan) verdict(rulings []ruling) Verdict {
-	v := Verdict{Allowed: true}
+	v := Verdict{Allowed: true, Undecided: p.undecided()}
 	why := map[string]string{}
-	for _, m := range p.matched {
-		if m.state == facts.Unknown {
-			v.Undecided = append(v.Undecided, Undecided{Policy: m.policy.Name, Why: m.why})
-			why[m.policy.Name] = "; whether it matches is unknown: " + m.why
-		}
+	for _, u := range v.Undecided {
+		why[u.Policy] = "; whether it matches is unknown: " + u.Why
 	}
 	var denied, policies []string
 	warned := 0
@@ -90,7 +86,7 @@ func (p *Plan) verdict(rulings []ruling) Verdict {
 		}
 		v.Findings = append(v.Findings, r.finding)
 	}
-	v.Warnings = fitWarnings(v.Warnings)
+	v.Warnings = FitWarnings(v.Warnings)
 	if len(denied) > 0 {
 		v.Allowed = false
 		v.Message = joinLines(denied, maxDenial)
@@ -104,9 +100,9 @@ func (p *Plan) verdict(rulings []ruling) Verdict {
 	return v
 }
 
-// fitWarnings says how many warnings there are beyond those that fit, rather
+// FitWarnings says how many warnings there are beyond those that fit, rather
 // than let the API server cut them all.
-func fitWarnings(lines []string) []string {
+func FitWarnings(lines []string) []string {
 	const last = " more findings; see the audit log"
 	total := 0
 	for i, l := range lines {

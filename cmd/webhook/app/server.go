@@ -202,6 +202,10 @@ func (s *Server) useWebhook() error {
 		h.Policies, h.Source, h.Ready, h.Now, h.Metrics, h.Log = s.policies, s.source, s.loaded, time.Now, s.metrics, log
 		s.webhook.Register(h.Path, &h)
 	}
+	mutate := &admission.MutateHandler{
+		Path: "/mutate/pods", Policies: s.policies, Source: s.source, Ready: s.loaded, Now: time.Now, Metrics: s.metrics, Log: log,
+	}
+	s.webhook.Register(mutate.Path, mutate)
 	policies := &admission.PolicyHandler{Path: "/validate/policies", Compiler: s.compiler, Now: time.Now, Metrics: s.metrics, Log: log}
 	s.webhook.Register(policies.Path, policies)
 	return nil

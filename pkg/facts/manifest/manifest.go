@@ -45,11 +45,11 @@ type object struct {
 	owner  string         // account of a token Secret
 	whole  map[string]any // a Namespace
 
-	uid       string
-	deleting  time.Time
-	secret    *corev1.Secret
-	automount *bool
-	ca        []byte // ca.crt of a ConfigMap
+	uid      string
+	deleting time.Time
+	secret   *corev1.Secret
+	account  *facts.Account
+	ca       []byte // ca.crt of a ConfigMap
 }
 
 // Read adds the objects of a file: YAML or JSON documents, Lists included.
@@ -96,7 +96,10 @@ type content struct {
 	StringData      map[string]json.RawMessage `json:"stringData"`
 	BinaryData      map[string]json.RawMessage `json:"binaryData"`
 	Spec            json.RawMessage            `json:"spec"`
-	Automount       *bool                      `json:"automountServiceAccountToken"`
+	// Of a ServiceAccount.
+	Automount        *bool                         `json:"automountServiceAccountToken"`
+	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets"`
+	Secrets          []corev1.ObjectReference      `json:"secrets"`
 }
 
 // Add adds one object, given as JSON.
@@ -157,7 +160,7 @@ func namespaced(kind reference.Kind) bool {
 }
 
 func (in *content) object(kind reference.Kind) (*object, error) {
-	o := &object{state: facts.Present, labels: in.Metadata.Labels, uid: string(in.Metadata.UID), automount: in.Automount}
+	o := &object{state: facts.Present, labels: in.Metadata.Labels, uid: string(in.Metadata.UID)}
 	if d := in.Metadata.DeletionTimestamp; d != nil {
 		o.deleting = d.Time
 	}
@@ -197,7 +200,11 @@ func (in *content) object(kind reference.Kind) (*object, error) {
 			return nil, fmt.Errorf("spec: %w", err)
 		}
 		o.signer = spec.SignerName
-	case reference.ServiceAccount, facts.Namespace, facts.Pod, facts.Node:
+	case reference.ServiceAccount:
+		o.account = facts.ReadAccount(&corev1.ServiceAccount{
+			ObjectMeta: in.Metadata, AutomountServiceAccountToken: in.Automount, ImagePullSecrets: in.ImagePullSecrets, Secrets: in.Secrets,
+		})
+	case facts.Namespace, facts.Pod, facts.Node:
 	}
 	return o, nil
 }
@@ -254,7 +261,7 @@ func (c *Cluster) answer(q *facts.Query) facts.Fact {
 			f.Whole = o.namespace(q.Name, f.Labels)
 		}
 		f.Keys = o.keyStates(q.Keys)
-		f.UID, f.Deleting, f.Automount = o.uid, o.deleting, o.automount
+		f.UID, f.Deleting, f.Account = o.uid, o.deleting, o.account
 		f.Inside, f.Fresh = true, true
 		if o.secret != nil && q.Inside {
 			f.Secret = facts.ReadSecret(o.secret, c.Keys, func(ca []byte) facts.State { return c.trusts(q.Namespace, ca) })
@@ -288,7 +295,7 @@ func implied(id facts.Object) *object {
 	switch {
 	case id.Kind == facts.Namespace,
 		id.Kind == reference.ServiceAccount && id.Name == "default":
-		return &object{state: facts.Present}
+		return &object{state: facts.Present, account: &facts.Account{}}
 	case id.Kind == reference.ConfigMap && id.Name == rootCA:
 		return &object{state: facts.Present, keys: map[string]struct{}{"ca.crt": {}}}
 	}

@@ -1,0 +1,131 @@
+package admission
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/policy/rewrite"
+	"tokenward.dev/tokenward/pkg/workload"
+)
+
+// MutateHandler changes pods as policies say, before they are judged. It refuses
+// nothing. All fields are required.
+type MutateHandler struct {
+	// Path the handler is served at; it labels metrics.
+	Path     string
+	Policies Policies
+	Source   Source
+	// Ready reports whether everything that a decision stands on is there.
+	Ready func() bool
+	// Now is the time of the decision.
+	Now     func() time.Time
+	Metrics *metrics.Metrics
+	Log     logr.Logger
+}
+
+// ServeHTTP implements http.Handler.
+func (h *MutateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e := endpoint{path: h.Path, ready: h.Ready, metrics: h.Metrics, log: h.Log}
+	e.serve(w, r, func(arrived time.Time, body []byte, a *answered) error {
+		request, err := ownedPods(body)
+		if err != nil {
+			return err
+		}
+		a.kind, a.operation = request.kind, request.review.Operation
+		result := h.change(r, arrived, request)
+		h.record(request, &result)
+		a.review, err = patchAnswer(request.uid, &result)
+		a.outcome = "allow"
+		if len(result.Operations) > 0 {
+			a.outcome = "patch"
+		}
+		return err
+	})
+}
+
+func (h *MutateHandler) change(r *http.Request, arrived time.Time, request *Request) rewrite.Result {
+	request.review.Now = h.Now()
+	plan := rewrite.New(h.Policies.Snapshot(), &request.review)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), arrived.Add(gatherBudget(r.URL.Query().Get("timeout"))))
+	defer cancel()
+	return plan.Result(h.Source.Gather(ctx, arrived, plan.Needs))
+}
+
+// record writes the metrics and, at the debug level, a line for each change.
+func (h *MutateHandler) record(request *Request, result *rewrite.Result) {
+	for range result.Undecided {
+		h.Metrics.Undecided.Inc()
+	}
+	count := func(list []rewrite.Change, done string) {
+		for i := range list {
+			c := &list[i]
+			outcome := done
+			if outcome != "would" && c.Left != "" {
+				if outcome = "left"; c.Conflict() {
+					outcome = "conflict"
+				}
+			}
+			h.Metrics.Mutations.WithLabelValues(c.Change, outcome).Inc()
+			if log := h.Log.V(1); log.Enabled() {
+				log.Info("Change", "uid", request.uid, "namespace", request.review.Namespace, "policy", c.Policy, "change", c.Change, "path", c.Path, "result", outcome)
+			}
+		}
+	}
+	count(result.Changes, "done")
+	count(result.Left, "left")
+	count(result.Would, "would")
+}
+
+// ownedPod is a pod with what tells who wrote which field.
+type ownedPod struct {
+	Metadata struct {
+		metadata
+		ManagedFields []metav1.ManagedFieldsEntry `json:"managedFields"`
+	} `json:"metadata"`
+	Spec podSpec `json:"spec"`
+}
+
+// ownedPods decodes reviews of pods that may be changed.
+func ownedPods(body []byte) (*Request, error) {
+	in, err := decode[*ownedPod](body, "a Pod")
+	if err != nil {
+		return nil, err
+	}
+	out := in.decoded()
+	if in.Kind.Group != "" || in.Kind.Kind != "Pod" || in.Object == nil {
+		return out, nil
+	}
+	out.kind = "Pod"
+	typed := (&pod{Metadata: in.Object.Metadata.metadata, Spec: in.Object.Spec}).pod()
+	typed.ManagedFields = in.Object.Metadata.ManagedFields
+	out.review.Pod = workload.OfPod(typed)
+	if out.review.Namespace == "" {
+		out.review.Namespace = typed.Namespace
+	}
+	out.review.Values = values(body, &out.review)
+	return out, nil
+}
+
+func patchAnswer(uid types.UID, result *rewrite.Result) (*admissionv1.AdmissionReview, error) {
+	response := &admissionv1.AdmissionResponse{UID: uid, Allowed: true, Warnings: result.Warnings, AuditAnnotations: result.AuditAnnotations()}
+	if len(result.Operations) > 0 {
+		patch, err := json.Marshal(result.Operations)
+		if err != nil {
+			return nil, err
+		}
+		jsonPatch := admissionv1.PatchTypeJSONPatch
+		response.Patch, response.PatchType = patch, &jsonPatch
+	}
+	return &admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"},
+		Response: response,
+	}, nil
+}

@@ -1,0 +1,127 @@
+package rewrite
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The changes, named after the fields of a policy's mutate.
+const (
+	ChangeAccount   = "serviceAccount"
+	ChangeAutomount = "automountServiceAccountToken"
+	ChangeVolumes   = "longLivedTokenVolumes"
+)
+
+// RecordAnnotation has on the pod what was changed, where a policy wants it.
+const RecordAnnotation = "tokenward.dev/changes"
+
+const conflictWith = "conflict with TokenPolicy "
+
+// Change is one change of a pod, as it stands in audit annotations.
+type Change struct {
+	// Policy that wants it.
+	Policy string `json:"policy"`
+	// Change is one of ChangeAccount, ChangeAutomount and ChangeVolumes.
+	Change string `json:"change"`
+	// Path of the field that is changed.
+	Path string `json:"path"`
+	// From and To are what was and what will be there; empty for nothing.
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+	// Left tells why the change was not made; empty if it was.
+	Left string `json:"left,omitempty"`
+
+	warning string
+	dryRun  bool
+}
+
+// Conflict reports whether an earlier policy stood against the change.
+func (c *Change) Conflict() bool { return strings.HasPrefix(c.Left, conflictWith) }
+
+// merge adds changes; one of the same field takes the place of the earlier.
+func merge(all, more []Change) []Change {
+	out := slices.Clone(all)
+	for _, c := range more {
+		i := slices.IndexFunc(out, func(o Change) bool { return o.Path == c.Path })
+		if i < 0 {
+			out = append(out, c)
+			continue
+		}
+		c.From = out[i].From
+		out[i] = c
+	}
+	return out
+}
+
+// recordOf returns the operation that writes what was changed onto the pod.
+func (p *Plan) recordOf(done *outcome, operations []Operation) *Operation {
+	if len(operations) == 0 {
+		return nil
+	}
+	annotations := p.review.Pod.Annotations
+	var list []Change
+	if old, ok := annotations[RecordAnnotation]; ok && done.reinvoked && !p.owned.annotation(RecordAnnotation) {
+		if json.Unmarshal([]byte(old), &list) != nil {
+			list = nil
+		}
+	}
+	before := len(list)
+	for _, c := range done.allChanges(p.review.Pod) {
+		if done.records[c.Policy] {
+			list = append(list, c)
+		}
+	}
+	if len(list) == before {
+		return nil
+	}
+	text := marshal(list)
+	if len(annotations) == 0 {
+		return &Operation{Op: "add", Path: "/metadata/annotations", Value: map[string]string{RecordAnnotation: text}}
+	}
+	return &Operation{Op: "add", Path: "/metadata/annotations/" + strings.ReplaceAll(RecordAnnotation, "/", "~1"), Value: text}
+}
+
+func marshal(list any) string {
+	text, err := json.Marshal(list)
+	if err != nil {
+		return "[]" // strings alone: it can't fail
+	}
+	return string(text)
+}
+
+// maxRecords bounds an audit annotation.
+const maxRecords = 32
+
+// AuditAnnotations returns what goes into the audit log, as JSON lists: under
+// "patch" what was changed and what could not be, under "would" the same for
+// policies in dry run, and under "undecided" policies that may match. The API
+// server takes no second value for a key: what is changed when it invokes the
+// webhook once more stands under "patch-reinvoked".
+func (r *Result) AuditAnnotations() map[string]string {
+	out := map[string]string{}
+	put := func(key string, list []Change) {
+		if len(list) == 0 {
+			return
+		}
+		if len(list) > maxRecords {
+			out[key+"-omitted"] = strconv.Itoa(len(list) - maxRecords)
+			list = list[:maxRecords]
+		}
+		out[key] = marshal(list)
+	}
+	suffix := ""
+	if r.Reinvoked {
+		suffix = "-reinvoked"
+	}
+	put("patch"+suffix, slices.Concat(r.Changes, r.Left))
+	put("would"+suffix, r.Would)
+	if len(r.Undecided) > 0 {
+		out["undecided"+suffix] = marshal(r.Undecided[:min(len(r.Undecided), maxRecords)])
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
