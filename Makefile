@@ -5,6 +5,7 @@ SHELL := /usr/bin/env bash
 ARGS ?=
 NEWEST := v1.37
 OLDEST := v1.33
+CHART := charts/tokenward
 TESTFLAGS ?= -timeout=20m
 
 # The directory of the binaries of a version; KUBEBUILDER_ASSETS, where set, is used instead.
@@ -24,7 +25,7 @@ run: ## Judge the example pods over TLS and serve on; ARGS=--once exits after th
 	@CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o bin/examples ./examples && exec bin/examples $(ARGS)
 
 .PHONY: test
-test: cluster-newest ## Run all tests, against the newest Kubernetes that is supported
+test: bin/tools/helm cluster-newest ## Run all tests, against the newest Kubernetes that is supported
 	KUBEBUILDER_ASSETS=$(call assets,$(NEWEST)) go test $(TESTFLAGS) ./...
 	cd test/cluster/$(NEWEST) && go test $(TESTFLAGS) ./...
 
@@ -33,14 +34,21 @@ test-all: test cluster-oldest ## Run all tests, and those against an API server 
 	KUBEBUILDER_ASSETS=$(call assets,$(OLDEST)) go test -count=1 $(TESTFLAGS) ./test/e2e
 
 .PHONY: verify
-verify: bin/tools/golangci-lint ## Lint, and check that generated files are fresh
+verify: bin/tools/golangci-lint verify-chart ## Lint, and check that generated files are fresh
 	bin/tools/golangci-lint run ./...
 	hack/verify-generated.sh
+
+.PHONY: verify-chart
+verify-chart: bin/tools/helm bin/tools/helm-unittest ## Lint the chart and run its unit tests
+	bin/tools/helm lint --strict $(CHART)
+	bin/tools/helm-unittest $(CHART)
 
 .PHONY: generate
 generate: bin/tools/controller-gen ## Write all generated files anew
 	bin/tools/controller-gen object crd paths=./pkg/apis/... output:crd:dir=config/crd
 	go run ./hack/checkdocs docs/checks
+	cp config/crd/*.yaml $(CHART)/files/
+	go run ./hack/chartdocs $(CHART)
 
 .PHONY: bench
 bench: build cluster-newest ## Measure; prints ratios, side by side in one run (7 minutes)
@@ -58,7 +66,13 @@ cluster-newest:
 cluster-oldest:
 	$(if $(KUBEBUILDER_ASSETS),@:,test/cluster/build.sh $(OLDEST))
 
-# Linters and generators are pinned by the Go module in tools/.
+# Linters and generators are pinned by the Go module in tools/, and those for the
+# chart by one of their own, since they need other versions of the same libraries.
+bin/tools/helm bin/tools/helm-unittest: bin/tools/%: tools/helm/go.mod tools/helm/go.sum
+	@mkdir -p bin/tools
+	cd tools/helm && go build -o ../../bin/tools/ $$(go list -f '{{.ImportPath}}' tool | grep '/$*$$')
+	@touch $@
+
 bin/tools/%: tools/go.mod tools/go.sum
 	@mkdir -p bin/tools
 	cd tools && go build -o ../bin/tools/ $$(go list -f '{{.ImportPath}}' tool | grep '/$*$$')

@@ -2,7 +2,7 @@
 # Fails if "make generate", or "go mod tidy", would change anything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-state() { git ls-files -co --exclude-standard -z -- docs pkg config go.mod go.sum | sort -z | xargs -0 sha256sum 2>/dev/null; }
+state() { git ls-files -co --exclude-standard -z -- docs pkg config charts go.mod go.sum | sort -z | xargs -0 sha256sum 2>/dev/null; }
 before=$(state)
 make --no-print-directory generate
 go mod tidy
