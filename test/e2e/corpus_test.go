@@ -174,7 +174,7 @@ type corpusServer struct {
 func newCorpusServer(t *testing.T) *corpusServer {
 	t.Helper()
 	m := metrics.New()
-	inv, err := inventory.New(plane.Config, inventory.Options{}, m, logr.Discard())
+	inv, err := inventory.New(standard.config, inventory.Options{}, m, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func (r *corpusRun) usePolicies(t *testing.T) {
 	checks := slices.DeleteFunc(policy.Checks(), func(c policy.Check) bool {
 		return len(r.c.File.Checks) > 0 && !slices.Contains(r.c.File.Checks, c.ID)
 	})
-	source, err := policysource.NewCluster(plane.Config, policy.NewCompiler(checks), policy.Options{DryRun: r.c.File.DryRun}, r.server.base.Metrics, logr.Discard())
+	source, err := policysource.NewCluster(standard.config, policy.NewCompiler(checks), policy.Options{DryRun: r.c.File.DryRun}, r.server.base.Metrics, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"tokenward.dev/tokenward/test/chart"
 	"tokenward.dev/tokenward/test/cluster"
 )
 
@@ -203,7 +204,8 @@ func TestNoCallWhenAllIsWell(t *testing.T) {
 
 func TestOnlySomeNamespaces(t *testing.T) {
 	ns, other := newNamespace(t), newNamespace(t)
-	s := startWebhook(t, "--namespaces="+ns, "--policy-file="+policyFile(t, strict))
+	own := installIn(t, plane, chart.Release{Name: ns, Namespace: ns, Values: map[string]any{"namespaces": []string{ns}}})
+	s := startWebhook(t, "--kubeconfig="+own.kubeconfig, "--namespaces="+ns, "--policy-file="+policyFile(t, strict))
 	s.register(t, ns, other)
 	createSecret(t, ns, "there", "k")
 	if _, err := try(t, ns, pod("good", secretVolume("there", false))); err != nil {

@@ -2,6 +2,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"tokenward.dev/tokenward/test/chart"
 	"tokenward.dev/tokenward/test/cluster"
 )
 
@@ -20,6 +22,9 @@ var (
 	plane  *cluster.Cluster
 	client kubernetes.Interface
 	binary string
+	// standard is the release of the chart with its defaults, whose rights the
+	// webhook has in all tests that don't install another.
+	standard *installation
 )
 
 func TestMain(m *testing.M) {
@@ -55,6 +60,9 @@ func run(m *testing.M) int {
 		return fail(err)
 	}
 	if client, err = kubernetes.NewForConfig(plane.Config); err != nil {
+		return fail(err)
+	}
+	if standard, err = install(context.Background(), plane, chart.Default()); err != nil {
 		return fail(err)
 	}
 	return m.Run()

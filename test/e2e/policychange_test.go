@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/test/chart"
 )
 
 // broken writes a policy for one namespace past the webhook, as when it is down.
@@ -112,7 +113,8 @@ func TestOverlappingChangesShowInStatus(t *testing.T) {
 // Only the leader writes status; when it goes, another takes its place.
 func TestTheLeaderAloneWritesStatus(t *testing.T) {
 	ns := newNamespace(t)
-	flags := []string{"--leader-elect", "--leader-election-namespace=" + ns}
+	own := installIn(t, plane, chart.Release{Name: ns, Namespace: ns})
+	flags := []string{"--kubeconfig=" + own.kubeconfig, "--leader-elect", "--leader-election-namespace=" + ns}
 	first := startWebhook(t, flags...)
 	waitLog(t, first, `"Leading"`)
 	second := startWebhook(t, flags...)
@@ -210,7 +212,7 @@ func TestNoReviewByAHalfLoadedSet(t *testing.T) {
 	}
 	broken(t, "zz-last", metav1.NamespaceDefault, "  checks: [{name: secret-exists, action: Deny}]\n")
 	body := reviewBody(t, pod("first", secretVolume("gone", false)))
-	s := launch(t, "--log-level=error", "--kubeconfig="+plane.Kubeconfig)
+	s := launch(t, "--log-level=error", "--kubeconfig="+standard.kubeconfig)
 	a := s.asker(t)
 	refused := 0
 	waitUntil(t, func() error {

@@ -33,7 +33,7 @@ func newProxy(t *testing.T) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport, err := rest.TransportFor(plane.Config)
+	transport, err := rest.TransportFor(standard.config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"tokenward.dev/tokenward/test/chart"
 	"tokenward.dev/tokenward/test/cluster"
 )
 
@@ -105,7 +106,7 @@ func TestAPIServerRestartUnderLoad(t *testing.T) {
 	if err := secret("there"); err != nil {
 		t.Fatal(err)
 	}
-	s := launch(t, "--kubeconfig="+own.Kubeconfig, "--policy-file="+policyFile(t, strict), "--log-level=error")
+	s := launch(t, "--kubeconfig="+installIn(t, own, chart.Default()).kubeconfig, "--policy-file="+policyFile(t, strict), "--log-level=error")
 	s.waitReady(t)
 	a := s.asker(t)
 	good, bad := reviewBody(t, pod("good", secretVolume("there", false))), reviewBody(t, pod("bad", secretVolume("gone", false)))
@@ -199,7 +200,7 @@ func TestNoSecretByteStays(t *testing.T) {
 		}
 	}
 	tokens := tokenSecrets(t, ns, "before", tokensEach)
-	s := launchBinary(t, path, "--kubeconfig="+plane.Kubeconfig)
+	s := launchBinary(t, path, "--kubeconfig="+standard.kubeconfig)
 	s.waitReady(t)
 	s.register(t, ns)
 	tokens = append(tokens, tokenSecrets(t, ns, "after", tokensEach)...)

@@ -34,6 +34,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"tokenward.dev/tokenward/pkg/servingcert"
+	"tokenward.dev/tokenward/test/chart"
 	"tokenward.dev/tokenward/test/cluster"
 )
 
@@ -42,15 +43,16 @@ const tokenDeny = `{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metad
 
 // field is a control plane of its own, for tests that change its keys.
 type field struct {
-	plane  *cluster.Cluster
-	client kubernetes.Interface
-	dir    string
+	installed *installation // the rights of the webhook
+	plane     *cluster.Cluster
+	client    kubernetes.Interface
+	dir       string
 }
 
 func newField(t *testing.T) *field {
 	t.Helper()
 	own, c := ownPlane(t)
-	f := &field{plane: own, client: c, dir: t.TempDir()}
+	f := &field{plane: own, client: c, dir: t.TempDir(), installed: installIn(t, own, chart.Default())}
 	f.account(t, "robot")
 	return f
 }
@@ -346,7 +348,7 @@ func TestVerdictsAgree(t *testing.T) {
 		held("good-ec", mint(t, jose.ES256, ec, kidOf(t, ec.Public()), legacy("good-ec", nil)))
 	}
 
-	s := f.webhook(t, f.plane.Kubeconfig, "--signing-key-refresh=1s", "--signing-key-settle=2s")
+	s := f.webhook(t, f.installed.kubeconfig, "--signing-key-refresh=1s", "--signing-key-settle=2s")
 	a := s.asker(t)
 	waitUntil(t, func() error { // until what is not published counts as gone
 		if v := a.verdict(t, "foreign-key-own-kid"); v != "invalid" {
@@ -388,7 +390,7 @@ func TestVerdictsAgree(t *testing.T) {
 func TestSigningKeyRotation(t *testing.T) {
 	f := newField(t)
 	before := f.tokenSecret(t, "robot-token", "robot")
-	s := f.webhook(t, f.plane.Kubeconfig, "--signing-key-refresh=1s", "--signing-key-settle=4s")
+	s := f.webhook(t, f.installed.kubeconfig, "--signing-key-refresh=1s", "--signing-key-settle=4s")
 	a := s.asker(t)
 	if v := a.verdict(t, "robot-token"); v != "valid" {
 		t.Fatalf("before the rotation: %s", v)
@@ -469,10 +471,10 @@ func (b *balancer) pipe(in net.Conn, target string) {
 	both.Wait()
 }
 
-// kubeconfigAt is the plane's kubeconfig for another address and CA.
+// kubeconfigAt is the webhook's kubeconfig for another address and CA.
 func (f *field) kubeconfigAt(t *testing.T, address string, ca []byte) string {
 	t.Helper()
-	config, err := clientcmd.LoadFromFile(f.plane.Kubeconfig)
+	config, err := clientcmd.LoadFromFile(f.installed.kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}

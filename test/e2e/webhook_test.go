@@ -23,7 +23,6 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
 	"tokenward.dev/tokenward/pkg/servingcert"
 	"tokenward.dev/tokenward/test/cluster"
@@ -91,7 +90,7 @@ func writeCertificate(t *testing.T, dir string) (ca []byte) {
 // waits until it is ready.
 func startWebhook(t *testing.T, flags ...string) *server {
 	t.Helper()
-	s := launch(t, append([]string{"--kubeconfig=" + plane.Kubeconfig}, flags...)...)
+	s := launch(t, append([]string{"--kubeconfig=" + standard.kubeconfig}, flags...)...)
 	s.waitReady(t)
 	return s
 }
@@ -190,12 +189,8 @@ func (s *server) register(t *testing.T, namespaces ...string) {
 
 func loadConfiguration(t *testing.T) *admissionregistrationv1.ValidatingWebhookConfiguration {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "webhook", "validating.yaml"))
+	config, err := standard.validating()
 	if err != nil {
-		t.Fatal(err)
-	}
-	config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	if err := yaml.UnmarshalStrict(text, config); err != nil {
 		t.Fatal(err)
 	}
 	return config
