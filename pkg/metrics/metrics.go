@@ -47,6 +47,9 @@ type Metrics struct {
 	Undecided prometheus.Counter
 	// ExemptionsExpired are exemptions whose time is over.
 	ExemptionsExpired prometheus.Gauge
+	// ClientsRefused counts connections to the webhook port whose client
+	// certificate is not good, by reason: missing, expired, untrusted, name.
+	ClientsRefused *prometheus.CounterVec
 	// CertificateNotAfter is when the serving certificate ends, in Unix seconds.
 	CertificateNotAfter prometheus.Gauge
 }
@@ -78,6 +81,7 @@ func New() *Metrics {
 	m.Policies = gauge("policies", "Policies, by whether they are in force.", "ready")
 	m.Undecided = counter("undecided_total", "Reviews in which it was unknown whether a policy matches, by policy and review.").WithLabelValues()
 	m.ExemptionsExpired = gauge("exemptions_expired", "Exemptions whose time is over.").WithLabelValues()
+	m.ClientsRefused = counter("clients_refused_total", "Connections refused for their client certificate.", "reason")
 	m.CertificateNotAfter = gauge("serving_certificate_not_after_seconds", "When the serving certificate ends, in Unix seconds.").WithLabelValues()
 	m.ReviewDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "tokenward", Name: "review_duration_seconds", Help: "Time from the request's arrival to the answer.",

@@ -6,15 +6,18 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"tokenward.dev/tokenward/pkg/version"
 )
 
 // NewCommand returns the command of the webhook server.
 func NewCommand() *cobra.Command {
 	options := NewOptions()
 	command := &cobra.Command{
-		Use:   "webhook",
-		Short: "Admission webhook that verifies the tokens and Secrets that pods depend on",
-		Args:  cobra.NoArgs,
+		Use:     "webhook",
+		Short:   "Admission webhook that verifies the tokens and Secrets that pods depend on",
+		Args:    cobra.NoArgs,
+		Version: version.Get().String(),
 		// Errors are printed once, by main.
 		SilenceErrors: true, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {

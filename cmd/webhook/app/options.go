@@ -27,7 +27,10 @@ type Options struct {
 	WebhookHost   string
 	CertDir       string
 	SelfSigned    bool
+	ClientCA      string
+	ClientName    string
 	MetricsAddr   string
+	MetricsSecure bool
 	HealthAddr    string
 	ShutdownDelay time.Duration
 	LeaderElect   bool
@@ -69,7 +72,10 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.WebhookHost, "webhook-host", o.WebhookHost, "address that the webhook listens on; all if empty")
 	f.StringVar(&o.CertDir, "cert-dir", o.CertDir, "directory with tls.crt and tls.key, reloaded when they change; with --self-signed, where ca.crt is written")
 	f.BoolVar(&o.SelfSigned, "self-signed", o.SelfSigned, "serve with a certificate of our own making")
+	f.StringVar(&o.ClientCA, "client-ca", o.ClientCA, "let only clients to the webhook port whose certificate an authority in this file (PEM, reloaded when it changes) has signed")
+	f.StringVar(&o.ClientName, "client-name", o.ClientName, "with --client-ca: the common name, or a DNS name, that the client's certificate must have")
 	f.StringVar(&o.MetricsAddr, "metrics-addr", o.MetricsAddr, "address of /metrics; 0 turns it off")
+	f.BoolVar(&o.MetricsSecure, "metrics-secure", o.MetricsSecure, "serve /metrics over TLS, to callers with a token that the API server accepts and whose account may get /metrics")
 	f.StringVar(&o.HealthAddr, "health-addr", o.HealthAddr, "address of /healthz and /readyz; 0 turns it off")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "how long to go on serving, unready, after SIGTERM")
 	f.BoolVar(&o.LeaderElect, "leader-elect", o.LeaderElect, "with several replicas: only one of them writes to the cluster")
@@ -128,6 +134,7 @@ func (o *Options) Validate() error {
 			fail("cluster-state", "%v", err)
 		}
 	}
+	o.validateAccess(fail)
 	switch {
 	case o.SelfSigned && o.ClusterState == "":
 		fail("self-signed", "is only available with --cluster-state in this version: give --cert-dir")
@@ -135,6 +142,20 @@ func (o *Options) Validate() error {
 		fail("cert-dir", "give a directory with tls.crt and tls.key, or --self-signed")
 	}
 	return errors.Join(errs...)
+}
+
+// validateAccess is the part of Validate about who may ask.
+func (o *Options) validateAccess(fail func(flag, format string, args ...any)) {
+	if o.ClientName != "" && o.ClientCA == "" {
+		fail("client-name", "is checked in certificates, and none is asked for: give --client-ca, too")
+	}
+	switch {
+	case !o.MetricsSecure:
+	case o.ClusterState != "":
+		fail("metrics-secure", "asks the API server who may read, and with --cluster-state there is none: leave it out")
+	case o.MetricsAddr == "0":
+		fail("metrics-secure", "there is nothing to secure: --metrics-addr is 0")
+	}
 }
 
 // templates returns where pod templates are: those of Kubernetes and those of

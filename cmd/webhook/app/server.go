@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -47,8 +47,10 @@ type Server struct {
 	synced   func() bool
 	getCert  func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	webhook  webhook.Server
-	parts    []start // all but the webhook itself
-	stopping atomic.Bool
+	// listening is the part of readiness that knocks at the webhook port.
+	listening func(*http.Request) error
+	parts     []start // all but the webhook itself
+	stopping  atomic.Bool
 	// ballast is never touched, and so takes no memory; it keeps the collector,
 	// which starts when the heap has doubled, from running every few reviews
 	// while the heap is small.
@@ -70,6 +72,8 @@ func New(o *Options, logTo io.Writer) (*Server, error) {
 	}
 	logf.SetLogger(log)
 	klog.SetLogger(log)
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(&httpLog{log: log.WithName("http")})
 	s := &Server{options: o, log: log, metrics: metrics.New(), ballast: make([]byte, ballastSize)}
 	for _, step := range []func() error{s.useConfig, s.usePolicies, s.useSource, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
 		if err := step(); err != nil {
@@ -181,14 +185,28 @@ func (s *Server) useCertificate() error {
 }
 
 func (s *Server) useWebhook() error {
+	authenticate := func(*tls.Config) {}
+	if s.options.ClientCA != "" {
+		clients, err := newClientAuth(s.options.ClientCA, s.options.ClientName, s.metrics.ClientsRefused, s.log.WithName("clients"))
+		if err != nil {
+			return err
+		}
+		authenticate = clients.configure
+		s.parts = append(s.parts, clients.start)
+		s.listening = reachable(s.options.WebhookHost, s.options.WebhookPort)
+	}
 	s.webhook = webhook.NewServer(webhook.Options{
 		Host: s.options.WebhookHost, Port: s.options.WebhookPort,
 		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
 			c.MinVersion = tls.VersionTLS12
 			c.NextProtos = []string{"h2", "http/1.1"}
 			c.GetCertificate = s.getCert
+			authenticate(c)
 		}},
 	})
+	if s.listening == nil {
+		s.listening = s.webhook.StartedChecker()
+	}
 	templates, err := s.options.templates()
 	if err != nil {
 		return err
@@ -224,7 +242,7 @@ func (s *Server) useHealth() error {
 		}
 		_, _ = io.WriteString(w, "ok\n")
 	})
-	return s.useHTTP("health-addr", s.options.HealthAddr, mux)
+	return s.useHTTP("health-addr", s.options.HealthAddr, mux, nil)
 }
 
 // ready reports why the server should get no reviews, or nil.
@@ -245,31 +263,24 @@ func (s *Server) ready(r *http.Request) error {
 	if now := time.Now(); now.After(cert.Leaf.NotAfter) || now.Before(cert.Leaf.NotBefore) {
 		return fmt.Errorf("the serving certificate is good only from %s to %s", cert.Leaf.NotBefore, cert.Leaf.NotAfter)
 	}
-	return s.webhook.StartedChecker()(r)
+	return s.listening(r)
 }
 
-func (s *Server) useMetrics() error {
-	handler := promhttp.HandlerFor(s.metrics.Registry, promhttp.HandlerOpts{})
-	mux := http.NewServeMux()
-	mux.HandleFunc("/metrics", func(w http.ResponseWriter, r *http.Request) {
-		if cert, err := s.getCert(nil); err == nil && cert != nil && cert.Leaf != nil {
-			s.metrics.CertificateNotAfter.Set(float64(cert.Leaf.NotAfter.Unix()))
-		}
-		handler.ServeHTTP(w, r)
-	})
-	return s.useHTTP("metrics-addr", s.options.MetricsAddr, mux)
-}
-
-// useHTTP adds a plain HTTP server; "0" means none.
-func (s *Server) useHTTP(flag, addr string, handler http.Handler) error {
+// useHTTP adds an HTTP server, without TLS if there is no configuration for it;
+// "0" means none.
+func (s *Server) useHTTP(flag, addr string, handler http.Handler, tlsConfig *tls.Config) error {
 	if addr == "0" {
 		return nil
 	}
-	server := &http.Server{Addr: addr, Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{Addr: addr, Handler: handler, TLSConfig: tlsConfig, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	serve := server.ListenAndServe
+	if tlsConfig != nil {
+		serve = func() error { return server.ListenAndServeTLS("", "") }
+	}
 	s.parts = append(s.parts, func(ctx context.Context) error {
 		stopped := context.AfterFunc(ctx, func() { _ = server.Close() })
 		defer stopped()
-		if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("--%s: %w", flag, err)
 		}
 		return nil

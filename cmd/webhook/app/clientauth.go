@@ -1,0 +1,187 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// clientCAInterval is how often the file of --client-ca is read again. Reading
+// it is cheap, and sees every way in which files change, mounts included.
+const clientCAInterval = 2 * time.Second
+
+// Why a client is refused: a closed set of metric labels.
+const (
+	refusedMissing   = "missing"
+	refusedExpired   = "expired"
+	refusedUntrusted = "untrusted"
+	refusedName      = "name"
+)
+
+// clientAuth lets in only clients with a certificate of an authority that is
+// given in a file, and reads that file again when it changes.
+type clientAuth struct {
+	file, name string
+	pool       atomic.Pointer[x509.CertPool]
+	content    []byte // that was loaded last
+	coming     []byte // that was seen last: a file that is being written is not read
+	broken     string // what is wrong with the file as it is now
+	now        func() time.Time
+	refused    *prometheus.CounterVec
+	log        logr.Logger
+}
+
+func newClientAuth(file, name string, refused *prometheus.CounterVec, log logr.Logger) (*clientAuth, error) {
+	a := &clientAuth{file: file, name: name, now: time.Now, refused: refused, log: log}
+	for _, reason := range []string{refusedMissing, refusedExpired, refusedUntrusted, refusedName} {
+		refused.WithLabelValues(reason) // so that a rate over it is right from the first one on
+	}
+	content, err := os.ReadFile(file)
+	if err == nil {
+		err = a.load(content)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--client-ca: %w", err)
+	}
+	return a, nil
+}
+
+// configure is for the TLS configuration of the webhook port. Verification is
+// ours alone, in VerifyConnection, which crypto/tls calls for every connection,
+// resumed ones included: so the authorities of this moment decide, and a client
+// without any certificate is counted, too. ClientCAs stays empty, so that a client
+// sends what it has, and hears what is wrong with it.
+func (a *clientAuth) configure(c *tls.Config) {
+	c.ClientAuth = tls.RequestClientCert
+	c.VerifyConnection = a.verify
+}
+
+func (a *clientAuth) verify(state tls.ConnectionState) error {
+	reason, err := a.judge(state.PeerCertificates)
+	if err != nil {
+		a.refused.WithLabelValues(reason).Inc()
+		return fmt.Errorf("client refused: %w", err)
+	}
+	return nil
+}
+
+func (a *clientAuth) judge(presented []*x509.Certificate) (reason string, err error) {
+	if len(presented) == 0 {
+		return refusedMissing, errors.New("it presented no certificate")
+	}
+	leaf, intermediates := presented[0], x509.NewCertPool()
+	for _, c := range presented[1:] {
+		intermediates.AddCert(c)
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{
+		Roots: a.pool.Load(), Intermediates: intermediates, CurrentTime: a.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if invalid := (x509.CertificateInvalidError{}); errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		return refusedExpired, err
+	}
+	if err != nil {
+		return refusedUntrusted, err
+	}
+	if a.name != "" && leaf.Subject.CommonName != a.name && !slices.Contains(leaf.DNSNames, a.name) {
+		return refusedName, fmt.Errorf("its certificate is for %.64q, and neither that nor a DNS name in it is --client-name", leaf.Subject.CommonName)
+	}
+	return "", nil
+}
+
+// start reloads the file when it changes, until the context ends.
+func (a *clientAuth) start(ctx context.Context) error {
+	tick := time.NewTicker(clientCAInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			a.reload()
+		}
+	}
+}
+
+func (a *clientAuth) reload() {
+	content, err := os.ReadFile(a.file)
+	if err == nil {
+		settled := bytes.Equal(content, a.coming)
+		a.coming = content
+		if !settled || bytes.Equal(content, a.content) {
+			return
+		}
+		err = a.load(content)
+	} else {
+		a.content = nil // what comes next is new
+	}
+	if err != nil {
+		if a.broken != err.Error() {
+			a.broken = err.Error()
+			a.log.Error(err, "The client CA can't be used; the last good one stays in force", "file", a.file)
+		}
+		return
+	}
+	a.broken = ""
+	a.log.Info("Client CA reloaded", "file", a.file)
+}
+
+func (a *clientAuth) load(content []byte) error {
+	a.content = content
+	pool, err := parseCertificates(content)
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.file, err)
+	}
+	a.pool.Store(pool)
+	return nil
+}
+
+// parseCertificates is x509.CertPool.AppendCertsFromPEM that does not pass over
+// what it can't read.
+func parseCertificates(content []byte) (*x509.CertPool, error) {
+	pool, count := x509.NewCertPool(), 0
+	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("has a PEM block %.64q: give certificates alone", block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", count+1, err)
+		}
+		pool.AddCert(cert)
+		count++
+	}
+	if count == 0 {
+		return nil, errors.New("has no certificate in PEM")
+	}
+	return pool, nil
+}
+
+// reachable is the readiness check of a webhook port that asks for certificates.
+// controller-runtime's own makes a TLS connection without one: it would be
+// refused, counted and logged each time.
+func reachable(host string, port int) func(*http.Request) error {
+	addr := net.JoinHostPort(host, strconv.Itoa(port))
+	return func(r *http.Request) error {
+		dialer := net.Dialer{Timeout: 5 * time.Second}
+		conn, err := dialer.DialContext(r.Context(), "tcp", addr)
+		if err != nil {
+			return fmt.Errorf("the webhook port is not reachable: %w", err)
+		}
+		_ = conn.Close()
+		return nil
+	}
+}
