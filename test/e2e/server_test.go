@@ -143,6 +143,10 @@ func TestBadFlagsFailAtStart(t *testing.T) {
 		{"a port out of range", []string{"--webhook-port=70000"}, "--webhook-port: 70000 is not between 1 and 65535"},
 		{"a log level that there is not", []string{"--log-level=loud"}, `--log-level: "loud" is none of debug, info, error`},
 		{"two sources of facts", []string{"--cluster-state=/tmp"}, "--cluster-state: takes the place of --kubeconfig"},
+		{"a client's name without an authority", []string{"--client-name=apiserver"}, "--client-name: is checked in certificates, and none is asked for: give --client-ca, too"},
+		{"an authority that is not there", []string{"--client-ca=/nonexistent"}, "--client-ca: open /nonexistent:"},
+		{"metrics to secure, and none", []string{"--metrics-secure", "--metrics-addr=0"}, "--metrics-secure: there is nothing to secure: --metrics-addr is 0"},
+		{"metrics to secure, and no API server to ask", []string{"--metrics-secure", "--kubeconfig=", "--cluster-state=/tmp"}, "--metrics-secure: asks the API server who may read, and with --cluster-state there is none"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

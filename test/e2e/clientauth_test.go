@@ -1,0 +1,329 @@
+package e2e
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"tokenward.dev/tokenward/test/cluster"
+)
+
+// apiServerName is what the certificates of these tests are for.
+const apiServerName = "kube-apiserver-webhooks"
+
+// signer signs certificates.
+type signer struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// sign makes a key pair; by itself if there is no signer.
+func (s *signer) sign(t *testing.T, template *x509.Certificate) *signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	if s == nil {
+		s = &signer{template, key}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, s.cert, &key.PublicKey, s.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &signer{cert, key}
+}
+
+func newSigner(t *testing.T) *signer {
+	t.Helper()
+	var none *signer
+	return none.sign(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "e2e"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	})
+}
+
+func (s *signer) pair() tls.Certificate {
+	return tls.Certificate{Certificate: [][]byte{s.cert.Raw}, PrivateKey: s.key}
+}
+
+// write puts certificate and key into a directory under a name.
+func (s *signer) write(t *testing.T, dir, name string) {
+	t.Helper()
+	pair := s.pair()
+	crt, key := pemPair(t, &pair)
+	writeFile(t, filepath.Join(dir, name+".key"), key)
+	writeFile(t, filepath.Join(dir, name+".crt"), crt)
+}
+
+func (s *signer) client(t *testing.T, name string) *signer {
+	t.Helper()
+	return s.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+}
+
+// admissionFiles writes config/apiserver, as users have it, for a client
+// certificate, and returns the file for --admission-control-config-file.
+func admissionFiles(t *testing.T, cert *signer) string {
+	t.Helper()
+	dir := t.TempDir()
+	cert.write(t, dir, "apiserver")
+	for _, name := range []string{"admission.yaml", "webhooks.kubeconfig"} {
+		text, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "apiserver", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(dir, name), []byte(strings.ReplaceAll(string(text), "/etc/kubernetes/tokenward", dir)))
+	}
+	return filepath.Join(dir, "admission.yaml")
+}
+
+// ownAddress is an address of this machine that an EndpointSlice can hold.
+func ownAddress(t *testing.T) string {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	t.Skip("this machine has no address but those of the loopback, and no Service can have those")
+	return ""
+}
+
+// webhookService is the Service of config/webhook, which each API server finds
+// by its EndpointSlice.
+type webhookService struct{ namespace, name, address string }
+
+func newWebhookService(t *testing.T) webhookService {
+	t.Helper()
+	s := webhookService{"tokenward-system", "tokenward", ownAddress(t)}
+	_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	_, err = client.CoreV1().Services(s.namespace).Create(t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: s.name},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx := context.Background()
+		_ = client.CoreV1().Services(s.namespace).Delete(ctx, s.name, metav1.DeleteOptions{})
+		_ = client.DiscoveryV1().EndpointSlices(s.namespace).Delete(ctx, s.name, metav1.DeleteOptions{})
+	})
+	return s
+}
+
+// pointAt sends the Service's calls to a process.
+func (s webhookService) pointAt(t *testing.T, to *server) {
+	t.Helper()
+	slices, ready, port := client.DiscoveryV1().EndpointSlices(s.namespace), true, int32(to.port)
+	if err := slices.Delete(t.Context(), s.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	_, err := slices.Create(t.Context(), &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: s.name, Labels: map[string]string{discoveryv1.LabelServiceName: s.name}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{s.address}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+		Ports:       []discoveryv1.EndpointPort{{Port: &port}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// register installs the first webhook of config/webhook for a namespace, with its
+// Service, and without mercy for a webhook that does not answer.
+func (s webhookService) register(t *testing.T, namespace string, ca []byte) {
+	t.Helper()
+	config := loadConfiguration(t)
+	fail := admissionregistrationv1.Fail
+	w := config.Webhooks[0]
+	w.FailurePolicy, w.ClientConfig.CABundle = &fail, ca
+	w.NamespaceSelector.MatchExpressions = []metav1.LabelSelectorRequirement{
+		{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{namespace}},
+	}
+	config.Name, config.GenerateName, config.Webhooks = "", "tokenward-", []admissionregistrationv1.ValidatingWebhook{w}
+	api := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	made, err := api.Create(t.Context(), config, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}) })
+}
+
+// another starts an API server that finds webhooks by EndpointSlices, and returns
+// a client of it.
+func another(t *testing.T, flags map[string][]string) kubernetes.Interface {
+	t.Helper()
+	flags["enable-aggregator-routing"] = []string{"true"}
+	a, err := plane.StartAnother(plane.Config, flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Stop)
+	config := rest.CopyConfig(plane.Config)
+	config.Host = "https://" + a.Address
+	c, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// startFor runs a webhook for the API servers that a CA knows, with the
+// certificate of its Service.
+func (s webhookService) startFor(t *testing.T, serving *signer, clientCA []byte, flags ...string) *server {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "clients.crt")
+	writeFile(t, file, clientCA)
+	certs := t.TempDir()
+	host := s.name + "." + s.namespace + ".svc"
+	serving.sign(t, &x509.Certificate{DNSNames: []string{host}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}).write(t, certs, "tls")
+	w := startWebhook(t, append([]string{"--webhook-host=" + s.address, "--cert-dir=" + certs, "--client-ca=" + file}, flags...)...)
+	s.pointAt(t, w)
+	return w
+}
+
+// dryRun creates a pod without making it.
+func dryRun(ctx context.Context, c kubernetes.Interface, namespace string, p *corev1.Pod) error {
+	_, err := c.CoreV1().Pods(namespace).Create(ctx, p, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	return err
+}
+
+func TestOnlyAnAPIServerWithTheRightCertificateIsAnswered(t *testing.T) {
+	clients, serving := newSigner(t), newSigner(t)
+	clientCA, servingCA := pemCertificate(clients.cert.Raw), pemCertificate(serving.cert.Raw)
+	service := newWebhookService(t)
+	policy := "--policy-file=" + policyFile(t, secretExists("Deny", ""))
+	ns := newNamespace(t)
+	service.register(t, ns, servingCA)
+	configured := another(t, map[string][]string{"admission-control-config-file": {admissionFiles(t, clients.client(t, apiServerName))}})
+	unconfigured := another(t, map[string][]string{})
+	// refused waits for what an API server says that the webhook does not answer:
+	// at first it may not know the Service or the webhook.
+	refused := func(c kubernetes.Interface, w *server, reason string) {
+		t.Helper()
+		err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+			if err := dryRun(ctx, c, ns, pod("fine")); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
+				return fmt.Errorf("got %w", err)
+			}
+			if w.metric(t, "tokenward_clients_refused_total", `reason="`+reason+`"`) == 0 {
+				return fmt.Errorf("nobody was refused as %s", reason)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	w := service.startFor(t, serving, clientCA, "--client-name="+apiServerName, policy)
+	err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+		if err := dryRun(ctx, configured, ns, pod("bad", secretVolume("gone", false))); err == nil || !strings.Contains(err.Error(), `Secret "gone"`) {
+			return fmt.Errorf("want a denial for the Secret, got %w", err)
+		}
+		return dryRun(ctx, configured, ns, pod("fine"))
+	})
+	if err != nil {
+		t.Fatalf("the API server that presents a certificate: %v", err)
+	}
+	if n := w.metric(t, "tokenward_clients_refused_total"); n != 0 {
+		t.Errorf("%v connections were refused, the readiness check's perhaps", n)
+	}
+	if strings.Contains(w.log.String(), "handshake") {
+		t.Error("a handshake that failed is logged where all were good")
+	}
+	refused(unconfigured, w, "missing")
+	mustContain(t, w.log.String(), "it presented no certificate")
+
+	w = service.startFor(t, serving, clientCA, "--client-name=somebody-else", policy)
+	refused(configured, w, "name")
+	mustContain(t, w.log.String(), apiServerName)
+
+	w = service.startFor(t, serving, pemCertificate(newSigner(t).cert.Raw), policy)
+	refused(configured, w, "untrusted")
+}
+
+func TestOtherClientsAreRefusedInTheHandshake(t *testing.T) {
+	clients := newSigner(t)
+	file := filepath.Join(t.TempDir(), "clients.crt")
+	writeFile(t, file, pemCertificate(clients.cert.Raw))
+	s := startWebhook(t, "--client-ca="+file, "--client-name="+apiServerName)
+	good, next := clients.client(t, apiServerName), newSigner(t)
+	call := func(cert *signer) error {
+		a := s.asker(t)
+		if cert != nil {
+			a.tls.Certificates = []tls.Certificate{cert.pair()}
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.url, strings.NewReader(string(reviewBody(t, pod("p")))))
+		if err != nil {
+			return err
+		}
+		request.Header.Set("Content-Type", "application/json")
+		response, err := a.client.Do(request)
+		if err != nil {
+			return err
+		}
+		a.client.CloseIdleConnections()
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("status %s", response.Status)
+		}
+		return response.Body.Close()
+	}
+	if err := call(good); err != nil {
+		t.Errorf("the right certificate: %v", err)
+	}
+	for name, cert := range map[string]*signer{
+		"no certificate": nil, "another name": clients.client(t, "kubelet"), "another authority": next.client(t, apiServerName),
+	} {
+		if err := call(cert); err == nil {
+			t.Errorf("%s: answered", name)
+		}
+	}
+	writeFile(t, file, pemCertificate(next.cert.Raw))
+	waitLog(t, s, "Client CA reloaded")
+	if err := call(good); err == nil {
+		t.Error("a certificate of the authority that was taken away is answered")
+	}
+	if err := call(next.client(t, apiServerName)); err != nil {
+		t.Errorf("a certificate of the new authority: %v", err)
+	}
+	if code, body := s.get(s.health, "/readyz"); code != http.StatusOK {
+		t.Errorf("/readyz: %d %s", code, body)
+	}
+	if code, _ := s.get(s.metrics, "/metrics"); code != http.StatusOK {
+		t.Errorf("/metrics, which is on a port of its own: %d", code)
+	}
+}

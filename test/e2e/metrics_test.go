@@ -1,0 +1,185 @@
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"tokenward.dev/tokenward/test/cluster"
+)
+
+// scrape asks for metrics over TLS, with an Authorization header.
+func (s *server) scrape(t *testing.T, authorization string) (int, string) {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(s.ca)
+	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: patience}
+	defer https.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1:"+strconv.Itoa(s.metrics)+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	response, err := https.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+// tokenOf returns a new token of an account.
+func tokenOf(t *testing.T, namespace, account string) string {
+	t.Helper()
+	made, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.Status.Token
+}
+
+// mayScrape binds an account to the ClusterRole that docs/monitoring.md gives.
+func mayScrape(t *testing.T, namespace, account string) {
+	t.Helper()
+	role, err := client.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "tokenward-metrics-"},
+		Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	binding, err := client.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "tokenward-metrics-"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = client.RbacV1().ClusterRoleBindings().Delete(context.Background(), binding.Name, metav1.DeleteOptions{})
+		_ = client.RbacV1().ClusterRoles().Delete(context.Background(), role.Name, metav1.DeleteOptions{})
+	})
+}
+
+func TestSecureMetricsAreForThoseWhoMayGetThem(t *testing.T) {
+	s := startWebhookAs(t, []string{"--metrics-secure"}, append(readRights(),
+		rbacv1.PolicyRule{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
+		rbacv1.PolicyRule{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
+	)...)
+	allowed, other := newNamespace(t), newNamespace(t)
+	mayScrape(t, allowed, "default")
+	good := tokenOf(t, allowed, "default")
+	tests := []struct {
+		name, authorization string
+		code                int
+	}{
+		{"an account with the right", "Bearer " + good, http.StatusOK},
+		{"the scheme in small letters", "bearer " + good, http.StatusOK},
+		{"an account without it", "Bearer " + tokenOf(t, other, "default"), http.StatusForbidden},
+		{"no token", "", http.StatusUnauthorized},
+		{"an empty token", "Bearer ", http.StatusUnauthorized},
+		{"a token that is not accepted", "Bearer " + good + "x", http.StatusUnauthorized},
+		{"another scheme", "Basic " + good, http.StatusUnauthorized},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			// The authorizer learns of a new binding by a watch.
+			err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
+				code, body := s.scrape(t, tt.authorization)
+				if code != tt.code {
+					return fmt.Errorf("got %d %.200s, want %d", code, body, tt.code)
+				}
+				if shown := strings.Contains(body, "tokenward_"); shown != (code == http.StatusOK) {
+					return fmt.Errorf("%d, metrics shown: %v", code, shown)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if strings.Contains(s.log.String(), good) {
+		t.Error("the token is in the log")
+	}
+	response, err := http.Get("http://127.0.0.1:" + strconv.Itoa(s.metrics) + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusBadRequest {
+		t.Errorf("without TLS: %s", response.Status)
+	}
+}
+
+func TestSecureMetricsSayThatTheyCantTell(t *testing.T) {
+	s := startWebhookAs(t, []string{"--metrics-secure"}, readRights()...)
+	if code, body := s.scrape(t, "Bearer x"); code != http.StatusServiceUnavailable {
+		t.Errorf("got %d %s, want 503", code, body)
+	}
+	mustContain(t, s.log.String(), "who may read metrics", "tokenreviews")
+}
+
+// readRights are those that the webhook can't be ready without.
+func readRights() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"secrets", "configmaps", "serviceaccounts", "namespaces"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{"tokenward.dev"}, Resources: []string{"tokenpolicies"}, Verbs: []string{"get", "list", "watch"}},
+	}
+}
+
+// startWebhookAs runs the webhook as an account with rights of its own.
+func startWebhookAs(t *testing.T, flags []string, rules ...rbacv1.PolicyRule) *server {
+	t.Helper()
+	ns := newNamespace(t)
+	role, err := client.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{GenerateName: "webhook-"}, Rules: rules}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	binding, err := client.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "webhook-"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "default"}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = client.RbacV1().ClusterRoleBindings().Delete(context.Background(), binding.Name, metav1.DeleteOptions{})
+		_ = client.RbacV1().ClusterRoles().Delete(context.Background(), role.Name, metav1.DeleteOptions{})
+	})
+	config, err := clientcmd.LoadFromFile(plane.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range config.AuthInfos {
+		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: tokenOf(t, ns, "default")}
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	s := launch(t, append([]string{"--kubeconfig=" + path}, flags...)...)
+	s.waitReady(t)
+	return s
+}
