@@ -7,6 +7,9 @@ NEWEST := v1.37
 OLDEST := v1.33
 CHART := charts/tokenward
 TESTFLAGS ?= -timeout=20m
+# What the image and its tag say; Go's own stamp needs the history, which an image is built without.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 
 # The directory of the binaries of a version; KUBEBUILDER_ASSETS, where set, is used instead.
 assets = $(if $(KUBEBUILDER_ASSETS),$(KUBEBUILDER_ASSETS),$(firstword $(wildcard $(CURDIR)/bin/k8s/$(1).*)))
@@ -19,6 +22,19 @@ help: ## Show this help
 build: ## Build bin/webhook and bin/kubectl-tokenward
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 
+.PHONY: image
+image: bin/image/amd64/webhook bin/image/arm64/webhook ## Write bin/tokenward-image.tar, the image as an OCI archive, and print its digest
+	@cd hack/image && go run . --out ../../bin/tokenward-image.tar --version "$(VERSION)" --revision "$(REVISION)" \
+		linux/amd64=../../bin/image/amd64/webhook linux/arm64=../../bin/image/arm64/webhook
+
+# The binary of the image, the same wherever the sources are and whoever builds it with the same Go. The Dockerfile builds it by this, too.
+bin/image/%/webhook: force
+	CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false \
+		-ldflags="-s -w -X tokenward.dev/tokenward/pkg/version.version=$(VERSION)" -o $@ ./cmd/webhook
+
+.PHONY: force
+force:
+
 .PHONY: run
 run: ## Judge the example pods over TLS and serve on; ARGS=--once exits after them
 	@# Unoptimised, so that the first run on a new machine takes less time.
@@ -28,6 +44,7 @@ run: ## Judge the example pods over TLS and serve on; ARGS=--once exits after th
 test: bin/tools/helm cluster-newest ## Run all tests, against the newest Kubernetes that is supported
 	KUBEBUILDER_ASSETS=$(call assets,$(NEWEST)) go test $(TESTFLAGS) ./...
 	cd test/cluster/$(NEWEST) && go test $(TESTFLAGS) ./...
+	cd hack/image && go test $(TESTFLAGS) ./...
 
 .PHONY: test-all
 test-all: test cluster-oldest ## Run all tests, and those against an API server with the oldest Kubernetes, too
