@@ -1,5 +1,7 @@
-// Package report writes results for people and for machines. It imports none
-// of the packages that make them.
+// Package report writes results for people and for machines: what was found in
+// objects (Report), and the results of cases (TestResult). It imports package
+// policy for the table of checks and its findings, and none of the packages
+// that make reports.
 package report
 
 import (

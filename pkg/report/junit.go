@@ -1,0 +1,74 @@
+package report
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+)
+
+// writeJUnit has a test case for each object. It fails for the findings at or
+// above FailOn; the others are its output.
+func writeJUnit(w io.Writer, r *Report, o Options) error {
+	failOn := o.FailOn
+	if failOn == "" {
+		failOn = v1alpha1.Warn
+	}
+	suite := junitSuite{Name: "tokenward", Tests: len(r.Objects)}
+	for i := range r.Objects {
+		object := &r.Objects[i]
+		c := junitCase{ClassName: object.Kind, Name: object.String()}
+		if object.Source != nil {
+			c.ClassName, c.File = object.Source.File, object.Source.File
+		}
+		var failures, others []string
+		for j := range r.Results {
+			f := &r.Results[j]
+			switch {
+			case f.Subject.compare(object) != 0:
+			case f.atLeast(failOn):
+				failures = append(failures, f.line())
+			default:
+				others = append(others, f.line())
+			}
+		}
+		if len(failures) > 0 {
+			suite.Failures++
+			c.Failure = &junitFailure{Message: failures[0], Text: strings.Join(failures, "\n")}
+		}
+		c.Output = strings.Join(others, "\n")
+		suite.Cases = append(suite.Cases, c)
+	}
+	return writeSuite(w, &suite)
+}
+
+// line tells all of a finding in one line.
+func (f *Result) line() string {
+	where := ""
+	if f.Source != nil {
+		where = fmt.Sprintf("%s:%d: ", f.Source.File, f.Source.Line)
+	}
+	text := where + f.label() + " " + f.Check + ": " + f.Message
+	if more := f.remarks(); len(more) > 0 {
+		text += " (" + strings.Join(more, "; ") + ")"
+	}
+	return text
+}
+
+func writeSuite(w io.Writer, suite *junitSuite) error {
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	encoder := xml.NewEncoder(w)
+	encoder.Indent("", "  ")
+	if err := encoder.Encode(struct {
+		XMLName xml.Name `xml:"testsuites"`
+		Suite   *junitSuite
+	}{Suite: suite}); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
