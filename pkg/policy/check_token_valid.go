@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"time"
+
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
@@ -86,15 +88,21 @@ func verdictOn(in *Input, h *held) token.Result {
 	if h.token == nil {
 		return token.Result{Verdict: token.Valid}
 	}
-	if h.token.Broken.Reason != "" {
-		return h.token.Broken
+	return TokenVerdict(h.token, in.Facts.Get, in.Now)
+}
+
+// TokenVerdict says what the API server would say to a token, given what is
+// known of the objects that it names.
+func TokenVerdict(held *facts.HeldToken, get func(facts.Object) facts.Fact, now time.Time) token.Result {
+	if held.Broken.Reason != "" {
+		return held.Broken
 	}
-	c := &h.token.Claims
+	c := &held.Claims
 	known := func(kind reference.Kind, namespace string, ref *token.Ref) (token.Object, facts.Fact) {
 		if ref == nil || ref.Name == "" {
 			return token.Object{}, facts.Fact{}
 		}
-		f := in.Facts.Get(facts.Object{Kind: kind, Namespace: namespace, Name: ref.Name})
+		f := get(facts.Object{Kind: kind, Namespace: namespace, Name: ref.Name})
 		if !f.Known() {
 			return token.Object{}, facts.Fact{}
 		}
@@ -113,7 +121,7 @@ func verdictOn(in *Input, h *held) token.Result {
 	}
 	named.Pod, _ = known(facts.Pod, c.Namespace, c.Pod)
 	named.Node, _ = known(facts.Node, "", c.Node)
-	return h.token.Judge(&named, in.Now)
+	return held.Judge(&named, now)
 }
 
 func tokenState(s facts.State) token.State {

@@ -173,8 +173,27 @@ func (t Templates) fromTemplate(object []byte, path string) (*Pod, error) {
 	return &Pod{Pod: pod, Prefix: path + ".", Template: true, Controlled: t.controlled(&outer.Metadata)}, nil
 }
 
+// OfTemplate returns the pod that an object of a kind of Kubernetes stands for,
+// given its metadata and its pod template; nil for a kind without one. The
+// template is not written to.
+func (t Templates) OfTemplate(kind schema.GroupKind, object metav1.Object, template *corev1.PodTemplateSpec) *Pod {
+	path, ok := t.kinds[kind]
+	if !ok {
+		return nil
+	}
+	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+	pod.Namespace, pod.DeletionTimestamp = object.GetNamespace(), object.GetDeletionTimestamp()
+	complete(pod)
+	return &Pod{Pod: pod, Prefix: path + ".", Template: true, Controlled: t.controlled(object)}
+}
+
+// Resources returns the resources beyond those of Kubernetes itself.
+func (t Templates) Resources() []schema.GroupVersionResource {
+	return slices.Collect(maps.Keys(t.resources))
+}
+
 // controlled reports whether an object's controller has a pod template.
-func (t Templates) controlled(object *metav1.ObjectMeta) bool {
+func (t Templates) controlled(object metav1.Object) bool {
 	owner := metav1.GetControllerOf(object)
 	if owner == nil {
 		return false

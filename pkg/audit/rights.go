@@ -1,0 +1,217 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"tokenward.dev/tokenward/pkg/report"
+)
+
+// rights are the roles of a cluster and who is bound to them.
+type rights struct {
+	roles    map[roleName][]rbacv1.PolicyRule
+	bindings []binding
+}
+
+// roleName names a Role, or, where the namespace is empty, a ClusterRole.
+type roleName struct{ namespace, name string }
+
+type binding struct {
+	namespace string // where it holds; empty for everywhere
+	role      roleName
+	subjects  []rbacv1.Subject
+}
+
+// discovery are the roles that let everybody find out what the API server is.
+func discovery(name string) bool {
+	return slices.Contains([]string{
+		"system:discovery", "system:basic-user", "system:public-info-viewer", "system:service-account-issuer-discovery",
+	}, name)
+}
+
+// tellAccounts says what the accounts may do whose tokens pods hold.
+func (v *survey) tellAccounts(ctx context.Context) error {
+	if len(v.uses.accounts) == 0 {
+		return nil
+	}
+	r, err := v.rights(ctx)
+	if err := v.tolerate("roles and their bindings", err); err != nil {
+		return err
+	}
+	if err != nil {
+		return nil //nolint:nilerr // noted as incomplete
+	}
+	for account, pods := range v.uses.accounts {
+		may := r.of(account)
+		v.out.Accounts = append(v.out.Accounts, report.Account{
+			Namespace: account.namespace, Name: account.name, Pods: pods, May: may, Needless: len(may) == 0,
+		})
+	}
+	return nil
+}
+
+func (v *survey) rights(ctx context.Context) (*rights, error) {
+	r := &rights{roles: map[roleName][]rbacv1.PolicyRule{}}
+	client := v.core.RbacV1().RESTClient()
+	for _, resource := range []string{"clusterroles", "roles", "clusterrolebindings", "rolebindings"} {
+		err := pages(ctx, pageSize, typed(client, resource, ""), func(page runtime.Object) (int64, error) {
+			r.take(page)
+			return pageSize, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *rights) take(page runtime.Object) {
+	switch list := page.(type) {
+	case *rbacv1.ClusterRoleList:
+		for i := range list.Items {
+			r.roles[roleName{"", list.Items[i].Name}] = list.Items[i].Rules
+		}
+	case *rbacv1.RoleList:
+		for i := range list.Items {
+			r.roles[roleName{list.Items[i].Namespace, list.Items[i].Name}] = list.Items[i].Rules
+		}
+	case *rbacv1.ClusterRoleBindingList:
+		for i := range list.Items {
+			b := &list.Items[i]
+			r.bind("", b.RoleRef, b.Subjects)
+		}
+	case *rbacv1.RoleBindingList:
+		for i := range list.Items {
+			b := &list.Items[i]
+			r.bind(b.Namespace, b.RoleRef, b.Subjects)
+		}
+	}
+}
+
+func (r *rights) bind(namespace string, ref rbacv1.RoleRef, subjects []rbacv1.Subject) {
+	role := roleName{name: ref.Name}
+	if ref.Kind == "Role" {
+		role.namespace = namespace
+	}
+	r.bindings = append(r.bindings, binding{namespace: namespace, role: role, subjects: subjects})
+}
+
+// covers reports whether a binding is for an account: by its name, by the name
+// that it has as a user, or by a group that every account is in.
+func (b *binding) covers(a accountName) bool {
+	return slices.ContainsFunc(b.subjects, func(s rbacv1.Subject) bool {
+		switch s.Kind {
+		case rbacv1.ServiceAccountKind:
+			return s.Name == a.name && (s.Namespace == a.namespace || (s.Namespace == "" && b.namespace == a.namespace))
+		case rbacv1.UserKind:
+			return s.Name == "system:serviceaccount:"+a.namespace+":"+a.name
+		case rbacv1.GroupKind:
+			return slices.Contains([]string{"system:serviceaccounts", "system:serviceaccounts:" + a.namespace, "system:authenticated"}, s.Name)
+		}
+		return false
+	})
+}
+
+// of says shortly what an account may do beyond discovery, the most powerful
+// first; nothing if it may do nothing.
+func (r *rights) of(a accountName) []string {
+	var all []grant
+	for i := range r.bindings {
+		b := &r.bindings[i]
+		if discovery(b.role.name) || !b.covers(a) {
+			continue
+		}
+		for j := range r.roles[b.role] {
+			for _, g := range summarise(&r.roles[b.role][j]) {
+				g.text += in(b.namespace)
+				if !slices.ContainsFunc(all, func(k grant) bool { return k.text == g.text }) {
+					all = append(all, g)
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(x, y grant) int {
+		if x.power != y.power {
+			return y.power - x.power
+		}
+		return strings.Compare(x.text, y.text)
+	})
+	texts := make([]string, 0, len(all))
+	for _, g := range all {
+		if strings.HasPrefix(g.text, everything) && len(texts) == 0 && !strings.Contains(g.text, " in ") {
+			return []string{g.text} // the rest is in it
+		}
+		texts = append(texts, g.text)
+	}
+	if len(texts) > maxGrants {
+		texts = append(texts[:maxGrants], fmt.Sprintf("and %d more", len(all)-maxGrants))
+	}
+	return texts
+}
+
+func in(namespace string) string {
+	if namespace == "" {
+		return ""
+	}
+	return " in " + namespace
+}
+
+const (
+	everything = "everything"
+	// maxGrants is how many lines an account gets.
+	maxGrants = 6
+)
+
+type grant struct {
+	text  string
+	power int
+}
+
+// summarise says what a rule allows.
+func summarise(rule *rbacv1.PolicyRule) []grant {
+	all := func(list []string) bool { return slices.Contains(list, "*") }
+	verbs := strings.Join(rule.Verbs, ",")
+	if all(rule.Verbs) {
+		verbs = "do anything with"
+	}
+	if len(rule.NonResourceURLs) > 0 && len(rule.Resources) == 0 {
+		return []grant{{text: verbs + " " + strings.Join(rule.NonResourceURLs, ",")}}
+	}
+	if all(rule.Verbs) && all(rule.Resources) && all(rule.APIGroups) {
+		return []grant{{text: everything, power: 5}}
+	}
+	var out []grant
+	for _, resource := range rule.Resources {
+		g := grant{text: verbs + " " + resource, power: power(rule, resource)}
+		if len(rule.ResourceNames) > 0 {
+			g.text += " named " + strings.Join(rule.ResourceNames, ",")
+			g.power = min(g.power, 1)
+		}
+		out = append(out, g)
+	}
+	return out
+}
+
+// power ranks what leads to more rights (Kubernetes' "RBAC good practices").
+func power(rule *rbacv1.PolicyRule, resource string) int {
+	has := func(verbs ...string) bool {
+		return slices.ContainsFunc(rule.Verbs, func(v string) bool { return v == "*" || slices.Contains(verbs, v) })
+	}
+	switch {
+	case has("escalate", "bind", "impersonate") && !slices.Contains(rule.Verbs, "*"):
+		return 4
+	case resource == "*":
+		return 4
+	case resource == "secrets" && has("get", "list", "watch"), resource == "serviceaccounts/token" && has("create"),
+		resource == "pods/exec" && has("create", "get"), resource == "nodes/proxy":
+		return 3
+	case has("create", "update", "patch", "delete", "deletecollection"):
+		return 2
+	}
+	return 1
+}
