@@ -35,4 +35,4 @@ func TestFormats() map[string]TestWriter {
 }
 
 // Names returns the names of formats in order.
-func Names(formats map[string]TestWriter) []string { return slices.Sorted(maps.Keys(formats)) }
+func Names[V any](formats map[string]V) []string { return slices.Sorted(maps.Keys(formats)) }

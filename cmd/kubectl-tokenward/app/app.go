@@ -27,6 +27,7 @@ func Main(ctx context.Context, args []string, out, errOut io.Writer) int {
 		Short:         "Verify the tokens and Secrets that pods depend on",
 		SilenceErrors: true, SilenceUsage: true,
 	}
+	root.AddCommand(newAuditCommand())
 	root.AddCommand(newTestCommand())
 	root.SetArgs(args)
 	root.SetOut(out)

@@ -1,0 +1,423 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/policy"
+)
+
+// AuditWriter writes an audit in one format.
+type AuditWriter func(io.Writer, *Audit, Options) error
+
+// AuditFormats returns the formats for audits, by name.
+func AuditFormats() map[string]AuditWriter {
+	plain := func(write Writer) AuditWriter {
+		return func(w io.Writer, a *Audit, o Options) error { return write(w, a.plain(), o) }
+	}
+	return map[string]AuditWriter{
+		"table": auditTable, "wide": auditWide, "json": auditJSON, "yaml": auditYAML,
+		"sarif": plain(writeSARIF), "junit": plain(writeJUnit),
+	}
+}
+
+// plain returns the findings alone, for formats that know nothing else.
+func (a *Audit) plain() *Report {
+	r := &Report{}
+	for i := range a.Workloads {
+		w := &a.Workloads[i]
+		subject := Object{APIVersion: w.APIVersion, Kind: w.Kind, Namespace: w.Namespace, Name: w.Name, UID: w.UID}
+		r.Objects = append(r.Objects, subject)
+		for j := range w.Findings {
+			f := &w.Findings[j]
+			result := Result{
+				Check: f.Check, Action: f.Action, State: f.State, Message: f.Message, Subject: subject, About: f.Object, Path: f.Path,
+				Policies: f.Policies, Exempted: f.Exempted, Would: f.Would, When: f.When,
+			}
+			if w.Bare {
+				result.Notes = append(result.Notes, bareNote)
+			}
+			r.Results = append(r.Results, result)
+		}
+	}
+	r.Sort()
+	return r
+}
+
+const bareNote = "nobody makes this pod again: keep its manifest before you delete it"
+
+// auditDocument is the audit as JSON and YAML have it. docs/audit.md tells of it.
+type auditDocument struct {
+	APIVersion string       `json:"apiVersion"`
+	Kind       string       `json:"kind"`
+	Summary    AuditSummary `json:"summary"`
+	Audit      `json:",inline"`
+	Checks     []checkInfo `json:"checks,omitempty"`
+}
+
+// AuditSummary counts.
+type AuditSummary struct {
+	// Workloads with findings, by the strongest action of those.
+	Deny  int `json:"deny"`
+	Warn  int `json:"warn"`
+	Audit int `json:"audit"`
+	// Findings for want of knowledge, and of policies in dry run alone.
+	Unknown int `json:"unknown"`
+	DryRun  int `json:"dryRun"`
+	// Stuck pods, bare pods with findings, dead embedded tokens, needless tokens.
+	Stuck    int `json:"stuck"`
+	Bare     int `json:"bare"`
+	Dead     int `json:"deadEmbedded"`
+	Needless int `json:"needlessTokens"`
+}
+
+// Summary counts what was found. The audit must be sorted.
+func (a *Audit) Summary() AuditSummary {
+	s := AuditSummary{Stuck: len(a.Stuck)}
+	for i := range a.Workloads {
+		w := &a.Workloads[i]
+		switch w.strongest() {
+		case v1alpha1.Deny:
+			s.Deny++
+		case v1alpha1.Warn:
+			s.Warn++
+		case v1alpha1.Audit:
+			s.Audit++
+		case v1alpha1.Off:
+		}
+		if w.Bare {
+			s.Bare++
+		}
+		for j := range w.Findings {
+			f := &w.Findings[j]
+			if f.State == facts.Unknown.String() {
+				s.Unknown++
+			}
+			if f.Action == "" {
+				s.DryRun++
+			}
+		}
+	}
+	for i := range a.Embedded {
+		if a.Embedded[i].Verdict == "invalid" {
+			s.Dead++
+		}
+	}
+	for i := range a.Accounts {
+		if a.Accounts[i].Needless {
+			s.Needless++
+		}
+	}
+	return s
+}
+
+func (w *Workload) strongest() v1alpha1.Action {
+	var out v1alpha1.Action
+	for i := range w.Findings {
+		if f := &w.Findings[i]; rank(f.Action) > rank(out) {
+			out = f.Action
+		}
+	}
+	return out
+}
+
+func (a *Audit) document() auditDocument {
+	d := auditDocument{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Audit", Summary: a.Summary(), Audit: *a}
+	checks := policy.Checks()
+	for i := range checks {
+		c := &checks[i]
+		if slices.ContainsFunc(a.Workloads, func(w Workload) bool {
+			return slices.ContainsFunc(w.Findings, func(f Fault) bool { return f.Check == c.ID })
+		}) {
+			d.Checks = append(d.Checks, checkInfo{ID: c.ID, Title: c.Title, Problem: c.Problem, Remedy: c.Remedy})
+		}
+	}
+	return d
+}
+
+func auditJSON(w io.Writer, a *Audit, _ Options) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(a.document())
+}
+
+func auditYAML(w io.Writer, a *Audit, _ Options) error {
+	text, err := yaml.Marshal(a.document())
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+// auditText builds what people read.
+type auditText struct {
+	strings.Builder
+	options Options
+}
+
+func (t *auditText) heading(text string) {
+	if t.options.Colour {
+		text = "\x1b[1m" + text + "\x1b[0m"
+	}
+	t.WriteString(text + "\n")
+}
+
+func (t *auditText) paragraph(indent int, first, text string) {
+	for i, line := range wrap(first+text, lineWidth-indent) {
+		pad := strings.Repeat(" ", indent)
+		if i > 0 && first != "" {
+			pad += "  "
+		}
+		t.WriteString(pad + line + "\n")
+	}
+}
+
+// auditTable is for people: what breaks, workload by workload. What is only
+// recorded is counted; the format wide has it all.
+func auditTable(w io.Writer, a *Audit, o Options) error {
+	t := &auditText{options: o}
+	recorded := map[string]int{}
+	for i := range a.Workloads {
+		t.workload(&a.Workloads[i], recorded)
+	}
+	t.stuck(a)
+	t.embedded(a)
+	if a.Tokenless != nil {
+		t.heading("Pods without a token volume")
+		t.paragraph(2, "", a.Tokenless.Message)
+		t.WriteString("\n")
+	}
+	t.accounts(a)
+	if len(recorded) > 0 {
+		t.heading("Recorded, not warned about (-o wide lists them)")
+		for _, check := range policy.Checks() {
+			if n := recorded[check.ID]; n > 0 {
+				fmt.Fprintf(t, "  %s: %s\n", check.ID, plural(n, "workload"))
+			}
+		}
+		t.WriteString("\n")
+	}
+	t.incomplete(a)
+	t.WriteString(a.line() + "\n")
+	_, err := io.WriteString(w, t.String())
+	return err
+}
+
+func (t *auditText) workload(w *Workload, recorded map[string]int) {
+	told := false
+	for i := range w.Findings {
+		f := &w.Findings[i]
+		if f.Action == v1alpha1.Audit || (f.Action == "" && f.Would == v1alpha1.Audit) {
+			recorded[f.Check]++
+			continue
+		}
+		if !told {
+			told = true
+			t.heading(w.String() + w.count())
+			if w.Bare {
+				t.paragraph(2, "", bareNote)
+			}
+		}
+		label := f.Action
+		if label == "" {
+			label = "none"
+		}
+		title := f.Check
+		if f.When != "" {
+			title += ", " + f.When
+		}
+		fmt.Fprintf(t, "  %s %s\n", paint(fmt.Sprintf("%-5s", strings.ToUpper(string(label))), f.Action, t.options), title)
+		t.paragraph(8, "", f.Message)
+		if len(f.Policies) > 0 {
+			t.paragraph(8, "- ", "by TokenPolicy "+strings.Join(f.Policies, ", "))
+		}
+		if f.Would != "" {
+			t.paragraph(8, "- ", "dry run: "+string(f.Would))
+		}
+	}
+	if told {
+		t.WriteString("\n")
+	}
+}
+
+func (w *Workload) count() string {
+	if w.Kind == "Pod" {
+		return ""
+	}
+	text := " (" + plural(w.Pods, "pod")
+	if w.Stuck > 0 {
+		text += ", " + strconv.Itoa(w.Stuck) + " stuck"
+	}
+	return text + ")"
+}
+
+func (t *auditText) stuck(a *Audit) {
+	if len(a.Stuck) == 0 {
+		return
+	}
+	t.heading("Stuck pods")
+	for i := range a.Stuck {
+		s := &a.Stuck[i]
+		fmt.Fprintf(t, "  %s: %s since %s\n", s.Pod, s.Reason, s.Since.Format(time.RFC3339))
+		for _, cause := range s.Causes {
+			t.paragraph(4, "- ", cause)
+		}
+	}
+	t.WriteString("\n")
+}
+
+func (t *auditText) embedded(a *Audit) {
+	if len(a.Embedded) == 0 {
+		return
+	}
+	t.heading("Tokens and kubeconfigs within ConfigMaps and Secrets")
+	for i := range a.Embedded {
+		e := &a.Embedded[i]
+		text := fmt.Sprintf("%s, key %q: %s", e.Object, e.Key, e.What)
+		if e.Account != "" {
+			text += " of " + e.Account
+		}
+		text += ", " + e.Verdict
+		if e.Why != "" {
+			text += ": " + e.Why
+		}
+		t.paragraph(2, "", text)
+		if e.Note != "" {
+			t.paragraph(4, "- ", e.Note)
+		}
+	}
+	t.WriteString("\n")
+}
+
+func (t *auditText) accounts(a *Audit) {
+	var needless []string
+	for i := range a.Accounts {
+		if c := &a.Accounts[i]; c.Needless {
+			needless = append(needless, fmt.Sprintf("%s/%s (%s)", c.Namespace, c.Name, plural(c.Pods, "pod")))
+		}
+	}
+	if len(needless) == 0 {
+		return
+	}
+	t.heading("Accounts that may do nothing beyond discovery, while pods hold their tokens")
+	const most = 10
+	for i, name := range needless {
+		if i == most {
+			fmt.Fprintf(t, "  and %d more (-o wide lists them)\n", len(needless)-most)
+			break
+		}
+		t.WriteString("  " + name + "\n")
+	}
+	t.paragraph(2, "", "As far as roles tell nobody needs these: set automountServiceAccountToken: false.")
+	t.WriteString("\n")
+}
+
+func (t *auditText) incomplete(a *Audit) {
+	if len(a.Incomplete) == 0 {
+		return
+	}
+	t.heading("Not looked at")
+	for _, what := range a.Incomplete {
+		t.paragraph(2, "", what)
+	}
+	t.WriteString("\n")
+}
+
+// line sums the audit up in words.
+func (a *Audit) line() string {
+	s := a.Summary()
+	text := fmt.Sprintf("%s and %s judged by %s: ", plural(a.Judged.Pods, "pod"), plural(a.Judged.Templates, "template"), policies(a.Judged.Policies))
+	if s.Deny+s.Warn+s.Audit == 0 {
+		text += "nothing found"
+	} else {
+		text += fmt.Sprintf("%s would be denied, %d warned about, %d recorded", plural(s.Deny, "workload"), s.Warn, s.Audit)
+	}
+	if s.Stuck > 0 {
+		text += fmt.Sprintf("; %s stuck", plural(s.Stuck, "pod"))
+	}
+	if s.Unknown > 0 {
+		text += fmt.Sprintf("; %s unknown", plural(s.Unknown, "finding"))
+	}
+	return strings.Join(wrap(text, lineWidth), "\n")
+}
+
+func policies(n int) string {
+	switch n {
+	case 0:
+		return "the defaults"
+	case 1:
+		return "1 policy"
+	}
+	return strconv.Itoa(n) + " policies"
+}
+
+// auditWide has one line an item, for wide terminals and grep.
+func auditWide(w io.Writer, a *Audit, _ Options) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) }
+	row("ACTION", "CHECK", "WORKLOAD", "PODS", "STUCK", "BARE", "OBJECT", "STATE", "WHEN", "MESSAGE")
+	for i := range a.Workloads {
+		wl := &a.Workloads[i]
+		for j := range wl.Findings {
+			f := &wl.Findings[j]
+			action := string(f.Action)
+			if action == "" {
+				action = "(" + string(f.Would) + ")"
+			}
+			row(action, f.Check, wl.String(), strconv.Itoa(wl.Pods), strconv.Itoa(wl.Stuck), yesNo(wl.Bare), f.Object, f.State, dash(f.When), f.Message)
+		}
+	}
+	if len(a.Tokens) > 0 {
+		row("")
+		row("TOKEN", "WORKLOAD", "PODS", "SECRET", "KEY", "ACCOUNT", "VERDICT", "WHY")
+		for i := range a.Tokens {
+			u := &a.Tokens[i]
+			row(u.Kind, u.Workload.String(), strconv.Itoa(u.Pods), dash(u.Secret), dash(u.Key), dash(u.Account), u.Verdict, dash(u.Why))
+		}
+	}
+	if len(a.Accounts) > 0 {
+		row("")
+		row("ACCOUNT", "PODS", "NEEDLESS", "MAY")
+		for i := range a.Accounts {
+			c := &a.Accounts[i]
+			row(c.Namespace+"/"+c.Name, strconv.Itoa(c.Pods), yesNo(c.Needless), dash(strings.Join(c.May, "; ")))
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	t := &auditText{}
+	t.WriteString("\n")
+	t.stuck(a)
+	t.embedded(a)
+	t.incomplete(a)
+	t.WriteString(a.line() + "\n")
+	_, err := io.WriteString(w, t.String())
+	return err
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
