@@ -51,8 +51,8 @@ type kept struct {
 	whole    map[string]any
 	names    []string
 	secret   *facts.Secret
-	// automount of a ServiceAccount.
-	automount *bool
+	// account is what a ServiceAccount holds.
+	account *facts.Account
 }
 
 // NewHolding returns one that holds nothing, and knows that.
@@ -147,7 +147,7 @@ func (k *kept) fact(q *facts.Query) facts.Fact {
 	}
 	f.Labels, f.Whole, f.Names = k.labels, k.whole, k.names
 	f.Inside, f.Fresh = true, true
-	f.UID, f.Deleting, f.Secret, f.Automount = k.uid, k.deleting, k.secret, k.automount
+	f.UID, f.Deleting, f.Secret, f.Account = k.uid, k.deleting, k.secret, k.account
 	if len(q.Keys) > 0 {
 		f.Keys = make(map[string]facts.State, len(q.Keys))
 		for _, key := range q.Keys {
@@ -229,7 +229,7 @@ func heldConfigMap(m *corev1.ConfigMap) *kept {
 
 func heldAccount(a *corev1.ServiceAccount) *kept {
 	k := held(a)
-	k.automount = a.AutomountServiceAccountToken
+	k.account = facts.ReadAccount(a)
 	return k
 }
 

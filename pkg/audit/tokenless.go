@@ -45,7 +45,7 @@ func (t *tokenless) wants(o *listed) bool {
 	f, _ := t.survey.held.answer(&facts.Query{
 		Object: facts.Object{Kind: reference.ServiceAccount, Namespace: o.Namespace, Name: o.Pod.Spec.ServiceAccountName}, Inside: true,
 	})
-	return f.State == facts.Present && (f.Automount == nil || *f.Automount)
+	return f.State == facts.Present && (f.Account == nil || f.Account.Automount == nil || *f.Account.Automount)
 }
 
 // hasToken reports whether the pod has a token volume, or mounts something of
