@@ -185,18 +185,7 @@ func newCorpusServer(t *testing.T) *corpusServer {
 	s := &corpusServer{handlers: map[string]http.Handler{}, base: admission.Handler{
 		Source: inv, Ready: inv.Synced, Metrics: m, Log: logr.Discard(),
 	}}
-	own, err := servingcert.NewSelfSigned([]string{"127.0.0.1"}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := own.GetCertificate(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	https := httptest.NewUnstartedServer(s)
-	https.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
-	https.StartTLS()
-	t.Cleanup(https.Close)
+	url, ca := serveTLS(t, s)
 	err = cluster.Eventually(t.Context(), patience, func(context.Context) error {
 		if !inv.Synced() {
 			return errors.New("the index is not complete")
@@ -206,9 +195,27 @@ func newCorpusServer(t *testing.T) *corpusServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registerAt(t, https.URL, own.CA(), metav1.LabelSelectorRequirement{Key: "corpus", Operator: metav1.LabelSelectorOpExists})
+	registerAt(t, url, ca, metav1.LabelSelectorRequirement{Key: "corpus", Operator: metav1.LabelSelectorOpExists})
 	s.waitAsked(t)
 	return s
+}
+
+// serveTLS serves with a certificate for 127.0.0.1 until the test ends.
+func serveTLS(t *testing.T, handler http.Handler) (url string, ca []byte) {
+	t.Helper()
+	own, err := servingcert.NewSelfSigned([]string{"127.0.0.1"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := own.GetCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	https := httptest.NewUnstartedServer(handler)
+	https.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
+	https.StartTLS()
+	t.Cleanup(https.Close)
+	return https.URL, own.CA()
 }
 
 // ServeHTTP sends a review to the case whose namespace it is about.

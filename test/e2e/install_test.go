@@ -179,3 +179,8 @@ func expand(namespace string, rule rbacv1.PolicyRule) []right {
 func (i *installation) validating() (*admissionregistrationv1.ValidatingWebhookConfiguration, error) {
 	return chart.Into[admissionregistrationv1.ValidatingWebhookConfiguration](i.objects, "ValidatingWebhookConfiguration")
 }
+
+// mutating returns the release's configuration of mutating webhooks.
+func (i *installation) mutating() (*admissionregistrationv1.MutatingWebhookConfiguration, error) {
+	return chart.Into[admissionregistrationv1.MutatingWebhookConfiguration](i.objects, "MutatingWebhookConfiguration")
+}

@@ -1,0 +1,583 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/yaml"
+
+	"tokenward.dev/tokenward/test/cluster"
+)
+
+var update = flag.Bool("update", false, "write the golden files of TestMutationGolden anew")
+
+const accountDirectory = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// mutation is one way in which policies change a pod.
+type mutation struct {
+	name string
+	// spec of the policy, without its match.
+	spec string
+	// before makes what the namespace holds, beside its own accounts.
+	before func(t *testing.T, namespace string)
+	pod    *corev1.Pod
+	// label of the namespace that another mutating webhook acts on.
+	other string
+}
+
+func mutations() []mutation {
+	const project = "mutate: {longLivedTokenVolumes: {project: Existing}}"
+	legacy := func(change ...func(*corev1.PodSpec)) *corev1.Pod {
+		p := pod("app", append([]func(*corev1.PodSpec){secretVolume("runner-token", false)}, change...)...)
+		p.Spec.ServiceAccountName = "runner"
+		return p
+	}
+	runner := func(t *testing.T, ns string) {
+		makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
+		makeTokenSecret(t, ns, "runner-token", "runner")
+	}
+	return []mutation{
+		{
+			name: "account", spec: "mutate: {serviceAccount: {name: runner}}", pod: pod("app"),
+			before: func(t *testing.T, ns string) {
+				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}, ImagePullSecrets: []corev1.LocalObjectReference{{Name: "reg-new"}}})
+				pullBy(t, ns, "default", "reg-old")
+			},
+		},
+		{
+			name: "account-with-the-users-pull-secrets", spec: "mutate: {serviceAccount: {name: runner}}",
+			pod: pod("app", func(s *corev1.PodSpec) { s.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "mine"}} }),
+			before: func(t *testing.T, ns string) {
+				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}, ImagePullSecrets: []corev1.LocalObjectReference{{Name: "reg-new"}}})
+			},
+		},
+		{
+			name: "account-without-token", spec: "mutate: {serviceAccount: {name: runner}}", pod: pod("app"),
+			before: func(t *testing.T, ns string) {
+				no := false
+				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}, AutomountServiceAccountToken: &no})
+			},
+		},
+		{
+			name: "account-that-the-plugin-would-refuse", spec: "mutate: {serviceAccount: {name: runner}}", pod: pod("app", secretVolume("db", false)),
+			before: func(t *testing.T, ns string) {
+				createSecret(t, ns, "db", "x")
+				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner", Annotations: map[string]string{"kubernetes.io/enforce-mountable-secrets": "true"}}})
+			},
+		},
+		{name: "account-absent", spec: "mutate: {serviceAccount: {name: gone}}", pod: pod("app")},
+		{name: "automount-false", spec: "mutate: {automountServiceAccountToken: false}", pod: pod("app", twoContainers)},
+		{
+			name: "automount-true", spec: "mutate: {automountServiceAccountToken: true}", pod: pod("app", func(s *corev1.PodSpec) { s.ServiceAccountName = "quiet" }),
+			before: func(t *testing.T, ns string) {
+				no := false
+				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "quiet"}, AutomountServiceAccountToken: &no})
+			},
+		},
+		{name: "volume", spec: project + "\nchecks: [{name: token-long-lived, action: Deny}]", pod: legacy(), before: runner},
+		{
+			name: "volume-items", spec: project, before: runner,
+			pod: legacy(func(s *corev1.PodSpec) {
+				mode := int32(0o400)
+				s.Volumes[0].Secret.DefaultMode = &mode
+				s.Volumes[0].Secret.Items = []corev1.KeyToPath{{Key: "token", Path: "auth/bearer"}, {Key: "ca.crt", Path: "ca.pem"}}
+			}),
+		},
+		{
+			name: "volume-by-sub-path", spec: project, before: runner,
+			pod: legacy(func(s *corev1.PodSpec) { s.Containers[0].VolumeMounts[0].SubPath = "token" }),
+		},
+		{
+			name: "missing", spec: "mutate: {longLivedTokenVolumes: {project: ExistingOrMissing, expirationSeconds: 7200}}\nchecks: [{name: secret-exists, action: Deny}]",
+			pod: pod("app", secretVolume("default-token-x7k2p", false), func(s *corev1.PodSpec) {
+				s.Containers[0].VolumeMounts[0].MountPath = accountDirectory
+			}),
+		},
+		{
+			name: "together", before: runner,
+			spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false, longLivedTokenVolumes: {project: Existing}, recordAnnotation: true}",
+			pod:  pod("app", secretVolume("runner-token", false), twoContainers),
+		},
+		{name: "dry-run", spec: "mode: DryRun\nmutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}", pod: pod("app"), before: runner},
+		{
+			name: "sidecar-added-after-us", other: "sidecar", pod: pod("app"),
+			spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false, longLivedTokenVolumes: {project: Existing}, recordAnnotation: true}", before: runner,
+		},
+		{name: "marshalled-again-before-us", other: "remarshal", spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}", pod: pod("app"), before: runner},
+	}
+}
+
+func twoContainers(s *corev1.PodSpec) {
+	s.InitContainers = []corev1.Container{{Name: "init", Image: "example.test/init:1"}}
+	s.Containers = append(s.Containers, corev1.Container{Name: "second", Image: "example.test/second:1"})
+}
+
+// D5, S7, S13: what is stored is as the golden files have it, the ServiceAccount
+// plugin is content, and whoever is asked once more changes nothing.
+func TestMutationGolden(t *testing.T) {
+	var policies strings.Builder
+	for _, m := range mutations() {
+		fmt.Fprintf(&policies, "---\napiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: %s}\nspec:\n  match: {namespaceSelector: {matchLabels: {mutation: %s}}}\n  %s\n",
+			m.name, m.name, strings.ReplaceAll(m.spec, "\n", "\n  "))
+	}
+	s := startWebhook(t, "--policy-file="+policyFile(t, policies.String()))
+	labelled := metav1.LabelSelectorRequirement{Key: "mutation", Operator: metav1.LabelSelectorOpExists}
+	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca, admissionregistrationv1.Fail, labelled)
+	registerAt(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca, labelled)
+	otherWebhooks(t)
+	waitMutating(t, s)
+	for _, m := range mutations() {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			m.run(t, s)
+		})
+	}
+}
+
+func (m *mutation) run(t *testing.T, s *server) {
+	ns := newLabelledNamespace(t, map[string]string{"mutation": m.name, "other-webhook": m.other})
+	if m.before != nil {
+		m.before(t, ns)
+	}
+	var told []string
+	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
+		// The ServiceAccount plugin knows of accounts by a watch of its own.
+		var err error
+		if told, err = try(t, ns, m.pod.DeepCopy()); apierrors.IsForbidden(err) && strings.Contains(err.Error(), "looking up service account") {
+			return err
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := storedPod(t, ns, m.pod.Name)
+	golden(t, filepath.Join("testdata", "mutation", m.name+".yaml"), map[string]any{
+		"warnings": told, "audit": mutationAnnotations(t, ns, m.pod.Name), "pod": normal(stored),
+	})
+	if patch := reviewOnce(t, s, ns, stored); len(patch) > 0 {
+		t.Errorf("asked once more: %s", patch)
+	}
+}
+
+// storedPod returns a pod as the API server has it, fields that our types do not
+// know included.
+func storedPod(t *testing.T, namespace, name string) map[string]any {
+	t.Helper()
+	client, err := dynamic.NewForConfig(plane.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Object
+}
+
+var generated = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`)
+
+// normal leaves out what differs from run to run.
+func normal(stored map[string]any) any {
+	metadata := maps.Clone(stored["metadata"].(map[string]any))
+	for _, field := range []string{"uid", "resourceVersion", "creationTimestamp", "managedFields", "namespace", "generation"} {
+		delete(metadata, field)
+	}
+	text, err := json.Marshal(map[string]any{"metadata": metadata, "spec": stored["spec"]})
+	if err != nil {
+		return err.Error()
+	}
+	var out any
+	if err := json.Unmarshal(generated.ReplaceAll(text, []byte("kube-api-access-xxxxx")), &out); err != nil {
+		return err.Error()
+	}
+	return out
+}
+
+// mutationAnnotations are what the mutating webhook left in the audit log.
+func mutationAnnotations(t *testing.T, namespace, name string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
+		found := false
+		err := eachEvent(func(e auditEvent) {
+			if e.Verb != "create" || e.ObjectRef.Resource != "pods" || e.ObjectRef.Namespace != namespace || e.ObjectRef.Name != name {
+				return
+			}
+			found = true
+			for k, v := range e.Annotations {
+				if key, ok := strings.CutPrefix(k, "mutate.pods.tokenward.dev/"); ok {
+					out[key] = generated.ReplaceAllString(v, "kube-api-access-xxxxx")
+				}
+			}
+		})
+		if err == nil && !found {
+			err = errors.New("the audit log does not have it")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func golden(t *testing.T, path string, got any) {
+	t.Helper()
+	text, err := yaml.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		writeFile(t, path, text)
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(want, text) {
+		t.Errorf("%s differs; -update writes it anew. Got:\n%s", path, text)
+	}
+}
+
+// reviewOnce asks the webhook about an object as the API server does, and
+// returns its patch.
+func reviewOnce(t *testing.T, s *server, namespace string, object map[string]any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(&admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
+		Request: &admissionv1.AdmissionRequest{
+			UID: "again", Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}, Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"},
+			Namespace: namespace, Operation: admissionv1.Create, Object: runtime.RawExtension{Raw: raw},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(s.ca)
+	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
+	response, err := https.Post("https://127.0.0.1:"+strconv.Itoa(s.port)+"/mutate/pods", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	var review admissionv1.AdmissionReview
+	if err := errors.Join(err, json.Unmarshal(text, &review)); err != nil || !review.Response.Allowed {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return review.Response.Patch
+}
+
+// registerMutating installs the chart's mutating webhook for a server at a URL,
+// limited to some namespaces.
+func registerMutating(t *testing.T, url string, ca []byte, onFailure admissionregistrationv1.FailurePolicyType, where ...metav1.LabelSelectorRequirement) {
+	t.Helper()
+	config, err := standard.mutating()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.GenerateName, config.Name = "tokenward-", ""
+	for i := range config.Webhooks {
+		w := &config.Webhooks[i]
+		at := url + *w.ClientConfig.Service.Path
+		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &at, CABundle: ca}
+		w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, where...)
+		w.FailurePolicy = &onFailure
+	}
+	createMutating(t, config)
+}
+
+func createMutating(t *testing.T, config *admissionregistrationv1.MutatingWebhookConfiguration) {
+	t.Helper()
+	api := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	made, err := api.Create(t.Context(), config, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Error(err)
+		}
+	})
+}
+
+// waitMutating waits until the API server asks the mutating webhooks, and ours.
+func waitMutating(t *testing.T, s *server) {
+	t.Helper()
+	ns := newLabelledNamespace(t, map[string]string{"mutation": "none", "other-webhook": "sidecar"})
+	err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+		p, err := client.CoreV1().Pods(ns).Create(ctx, pod("probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			return err
+		}
+		if len(p.Spec.Containers) < 2 || s.metric(t, "tokenward_reviews_total", `path="/mutate/pods"`) == 0 || s.metric(t, "tokenward_reviews_total", `path="/validate/pods"`) == 0 {
+			return errors.New("not all webhooks are asked yet")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// otherWebhooks serves two mutating webhooks of somebody else's: one before ours
+// writes the whole pod anew, and one after ours adds a sidecar with a token.
+func otherWebhooks(t *testing.T) {
+	t.Helper()
+	type operation struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value any    `json:"value"`
+	}
+	url, ca := serveTLS(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var review admissionv1.AdmissionReview
+		var p corev1.Pod
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil || json.Unmarshal(review.Request.Object.Raw, &p) != nil {
+			http.Error(w, "no review", http.StatusBadRequest)
+			return
+		}
+		var patch []operation
+		switch {
+		case r.URL.Path == "/remarshal":
+			patch = []operation{{"replace", "/metadata", p.ObjectMeta}, {"replace", "/spec", p.Spec}}
+		case !slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool { return c.Name == "sidecar" }):
+			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{
+				Name: "sidecar", Image: "example.test/sidecar:1", VolumeMounts: []corev1.VolumeMount{{Name: "credentials", MountPath: "/credentials"}},
+			})
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{
+				Name: "credentials", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "runner-token"}},
+			})
+			patch = []operation{{"add", "/spec/containers", p.Spec.Containers}, {"add", "/spec/volumes", p.Spec.Volumes}}
+		}
+		response := &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
+		if len(patch) > 0 {
+			text, _ := json.Marshal(patch)
+			kind := admissionv1.PatchTypeJSONPatch
+			response.Patch, response.PatchType = text, &kind
+		}
+		_ = json.NewEncoder(w).Encode(&admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: response})
+	}))
+	none, ignore, path := admissionregistrationv1.SideEffectClassNone, admissionregistrationv1.Fail, ""
+	for name, label := range map[string]string{"aaa-before-us": "remarshal", "zzz-after-us": "sidecar"} {
+		path = url + "/" + label
+		at := path
+		createMutating(t, &admissionregistrationv1.MutatingWebhookConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Webhooks: []admissionregistrationv1.MutatingWebhook{{
+				Name: label + ".example.test", AdmissionReviewVersions: []string{"v1"}, SideEffects: &none, FailurePolicy: &ignore,
+				ClientConfig:      admissionregistrationv1.WebhookClientConfig{URL: &at, CABundle: ca},
+				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"other-webhook": label}},
+				Rules: []admissionregistrationv1.RuleWithOperations{{
+					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+					Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
+				}},
+			}},
+		})
+	}
+}
+
+// S12: a pod that names default keeps it, one that names none gets the account of
+// the policy, however it is made.
+func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
+	const policy = "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: p}\nspec: {mutate: {serviceAccount: {name: runner}}}\n"
+	s := startWebhook(t, "--policy-file="+policyFile(t, policy))
+	label := map[string]string{"account-when-unset": "true"}
+	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca, admissionregistrationv1.Fail, metav1.LabelSelectorRequirement{Key: "account-when-unset", Operator: metav1.LabelSelectorOpExists})
+	ns := newLabelledNamespace(t, label)
+	makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
+	waitChanged(t, ns)
+	ways := map[string]func(t *testing.T, name, account string) *corev1.Pod{
+		"create": func(t *testing.T, name, account string) *corev1.Pod {
+			p := pod(name)
+			p.Spec.ServiceAccountName = account
+			made, err := client.CoreV1().Pods(ns).Create(t.Context(), p, metav1.CreateOptions{FieldManager: "kubectl-create"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return made
+		},
+		"server-side apply": func(t *testing.T, name, account string) *corev1.Pod {
+			line := ""
+			if account != "" {
+				line = "serviceAccountName: " + account + ", "
+			}
+			manifest := "{apiVersion: v1, kind: Pod, metadata: {name: " + name + "}, spec: {" + line + "containers: [{name: main, image: 'example.test/main:1'}]}}"
+			made, err := client.CoreV1().Pods(ns).Patch(t.Context(), name, types.ApplyYAMLPatchType, []byte(manifest), metav1.PatchOptions{FieldManager: "kubectl"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return made
+		},
+		"Deployment": func(t *testing.T, name, account string) *corev1.Pod {
+			one, labels := int32(1), map[string]string{"app": name}
+			template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod(name).Spec}
+			template.Spec.ServiceAccountName = account
+			_, err := client.AppsV1().Deployments(ns).Create(t.Context(), &appsv1.Deployment{
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+				Spec:       appsv1.DeploymentSpec{Replicas: &one, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template},
+			}, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var made *corev1.Pod
+			err = cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+				list, err := client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: "app=" + name})
+				if err == nil && len(list.Items) == 0 {
+					err = errors.New("no pod yet")
+				}
+				if err == nil {
+					made = &list.Items[0]
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return made
+		},
+	}
+	for way, create := range ways {
+		for account, want := range map[string]string{"": "runner", "default": "default"} {
+			t.Run(way+"/"+map[string]string{"": "none", "default": "default"}[account], func(t *testing.T) {
+				name := strings.ToLower(strings.ReplaceAll(way, " ", "-")) + "-" + want
+				made := create(t, name, account)
+				if made.Spec.ServiceAccountName != want || made.Spec.DeprecatedServiceAccount != want {
+					t.Errorf("runs as %q (alias %q), want %q", made.Spec.ServiceAccountName, made.Spec.DeprecatedServiceAccount, want)
+				}
+			})
+		}
+	}
+}
+
+// waitChanged waits until pods without an account get one.
+func waitChanged(t *testing.T, namespace string) {
+	t.Helper()
+	err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+		p, err := client.CoreV1().Pods(namespace).Create(ctx, pod("probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil && p.Spec.ServiceAccountName != "runner" {
+			err = errors.New("not changed yet")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// With failurePolicy: Ignore a webhook that is down changes nothing and stops
+// nobody.
+func TestMutationDownAndIgnored(t *testing.T) {
+	const policy = "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: p}\nspec: {mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}}\n"
+	s := startWebhook(t, "--policy-file="+policyFile(t, policy))
+	ns := newLabelledNamespace(t, map[string]string{"mutation-down": "true"})
+	makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
+	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca, admissionregistrationv1.Ignore, metav1.LabelSelectorRequirement{Key: "mutation-down", Operator: metav1.LabelSelectorOpExists})
+	waitChanged(t, ns)
+	if err := s.stop(t); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("app"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := client.CoreV1().Pods(ns).Get(t.Context(), "app", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Spec.ServiceAccountName != "default" || p.Spec.AutomountServiceAccountToken != nil || len(p.Spec.Volumes) != 1 {
+		t.Errorf("the pod was changed: %+v", p.Spec)
+	}
+}
+
+func newLabelledNamespace(t *testing.T, labels map[string]string) string {
+	t.Helper()
+	ns, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: labels}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitForAccount(t, ns.Name)
+	t.Cleanup(func() { _ = client.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{}) })
+	return ns.Name
+}
+
+func makeAccount(t *testing.T, namespace string, account corev1.ServiceAccount) {
+	t.Helper()
+	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &account, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pullBy gives an account a pull secret, and waits until pods get it.
+func pullBy(t *testing.T, namespace, account, secret string) {
+	t.Helper()
+	patch := []byte(`{"imagePullSecrets": [{"name": "` + secret + `"}]}`)
+	if _, err := client.CoreV1().ServiceAccounts(namespace).Patch(t.Context(), account, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+		// Of another account than the one that is set, and so not changed.
+		p, err := client.CoreV1().Pods(namespace).Create(ctx, pod("probe", func(s *corev1.PodSpec) { s.ServiceAccountName = account }), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil && len(p.Spec.ImagePullSecrets) == 0 {
+			err = errors.New("the plugin does not know yet")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// makeTokenSecret makes a token Secret and waits until it is filled.
+func makeTokenSecret(t *testing.T, namespace, name, account string) {
+	t.Helper()
+	secrets := client.CoreV1().Secrets(namespace)
+	_, err := secrets.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{corev1.ServiceAccountNameKey: account}}, Type: corev1.SecretTypeServiceAccountToken,
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+		s, err := secrets.Get(ctx, name, metav1.GetOptions{})
+		if err == nil && len(s.Data["token"]) == 0 {
+			err = errors.New("not filled yet")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
