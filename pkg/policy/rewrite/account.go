@@ -56,7 +56,8 @@ func (p *pass) lookAccount(name string) facts.Fact {
 
 // tryAccount changes the account, if the ServiceAccount plugin will be content.
 func (p *pass) tryAccount(m *policy.Mutation) bool {
-	target, old := p.lookAccount(m.ServiceAccount), p.lookAccount(p.draft.account)
+	// What the pod came with is from the account that it came with.
+	target, old := p.lookAccount(m.ServiceAccount), p.lookAccount(p.pod().Spec.ServiceAccountName)
 	if p.open {
 		return false
 	}
