@@ -36,7 +36,7 @@ func command() *cobra.Command {
 		Use: "bench", Short: "Measure the hot path, policies, tokens and the inventory", Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context()) },
 	}
-	c.Flags().StringSliceVar(&b.only, "part", nil, "hot-path, growth, policies, tokens, key-change or cluster; all if not given")
+	c.Flags().StringSliceVar(&b.only, "part", nil, "hot-path, growth, policies, tokens, mutation, key-change or cluster; all if not given")
 	c.Flags().StringVar(&b.webhook, "webhook", "bin/webhook", "the binary of the webhook")
 	c.Flags().DurationVar(&b.round, "round", b.round, "how long to measure each server at a time")
 	c.Flags().IntVar(&b.rounds, "rounds", b.rounds, "how often")
@@ -64,6 +64,7 @@ func (b *bench) run(ctx context.Context) error {
 		{"growth", b.growth},
 		{"policies", b.policies},
 		{"tokens", b.tokens},
+		{"mutation", b.mutation},
 		{"key-change", b.keyChange},
 		{"cluster", b.cluster},
 	}

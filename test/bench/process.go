@@ -25,11 +25,18 @@ import (
 // process is a server under measurement.
 type process struct {
 	name          string
+	path          string // what is asked
 	port, metrics int
 	ca            []byte
 	command       *exec.Cmd
 	dir           string
 }
+
+// What the webhook is asked at.
+const (
+	validatePath = "/validate/pods"
+	mutatePath   = "/mutate/pods"
+)
 
 // start runs a server: "bare" and "runtime" are this program, "tokenward" is
 // the webhook with a kubeconfig and the policies of a file, or, if there are
@@ -39,7 +46,7 @@ func (b *bench) start(ctx context.Context, name, kubeconfig, policies string, mo
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: name, port: freePort(), metrics: freePort(), dir: dir}
+	p := &process{name: name, path: validatePath, port: freePort(), metrics: freePort(), dir: dir}
 	if err := p.writeCertificate(); err != nil {
 		return nil, err
 	}
@@ -92,7 +99,7 @@ func (p *process) stop() error {
 }
 
 func (p *process) url() string {
-	return "https://127.0.0.1:" + strconv.Itoa(p.port) + "/validate/pods?timeout=5s"
+	return "https://127.0.0.1:" + strconv.Itoa(p.port) + p.path + "?timeout=5s"
 }
 
 func (p *process) client(http2 bool) *http.Client {
