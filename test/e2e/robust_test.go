@@ -55,6 +55,11 @@ func (s *server) asker(t *testing.T) *asker {
 // reviewBody is a review of a pod in the namespace default.
 func reviewBody(t testing.TB, p *corev1.Pod) []byte {
 	t.Helper()
+	return reviewBodyIn(t, metav1.NamespaceDefault, p)
+}
+
+func reviewBodyIn(t testing.TB, namespace string, p *corev1.Pod) []byte {
+	t.Helper()
 	p.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
 	object, err := json.Marshal(p)
 	if err != nil {
@@ -63,7 +68,7 @@ func reviewBody(t testing.TB, p *corev1.Pod) []byte {
 	body, err := json.Marshal(&admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
 		Request: &admissionv1.AdmissionRequest{
-			UID: "u", Namespace: metav1.NamespaceDefault, Operation: admissionv1.Create,
+			UID: "u", Namespace: namespace, Operation: admissionv1.Create,
 			Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}, Object: runtime.RawExtension{Raw: object},
 		},
 	})
