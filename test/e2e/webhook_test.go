@@ -217,7 +217,11 @@ func pemPair(t *testing.T, cert *tls.Certificate) (crt, key []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pemCertificate(cert.Certificate[0]), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	return pemCertificate(cert.Certificate[0]), pemKey(der)
+}
+
+func pemKey(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
 func pemCertificate(der []byte) []byte {
