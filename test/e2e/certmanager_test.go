@@ -139,7 +139,9 @@ func TestCertificateOfCertManagerServesUnderTheServicesName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = client.CoreV1().Services(release.Namespace).Delete(context.Background(), release.Fullname(), metav1.DeleteOptions{}) })
+	t.Cleanup(func() {
+		_ = client.CoreV1().Services(release.Namespace).Delete(context.Background(), release.Fullname(), metav1.DeleteOptions{})
+	})
 	config, err := standard.validating()
 	if err != nil {
 		t.Fatal(err)
