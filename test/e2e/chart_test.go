@@ -131,7 +131,7 @@ func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := dryRun(t, objects[0]); err == nil {
+		if _, err := applyDry(t, objects[0]); err == nil {
 			t.Error("it is accepted")
 		}
 	})
@@ -140,7 +140,7 @@ func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 func mustBeAccepted(t *testing.T, objects chart.Objects) {
 	t.Helper()
 	for _, o := range objects {
-		warned, err := dryRun(t, o)
+		warned, err := applyDry(t, o)
 		if err != nil {
 			t.Errorf("%s %s: %v", o.GetKind(), o.GetName(), err)
 		}
@@ -150,7 +150,7 @@ func mustBeAccepted(t *testing.T, objects chart.Objects) {
 	}
 }
 
-func dryRun(t *testing.T, o *unstructured.Unstructured) ([]string, error) {
+func applyDry(t *testing.T, o *unstructured.Unstructured) ([]string, error) {
 	t.Helper()
 	config, seen := warned()
 	c, err := ctrl.New(config, ctrl.Options{})
