@@ -165,13 +165,21 @@ func applyDry(t *testing.T, o *unstructured.Unstructured) ([]string, error) {
 // the webhook has written survives an upgrade, and nothing is left that the docs
 // don't tell of.
 func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
-	own, c := ownPlane(t) // which has the CRD; Helm does not take over what it did not make
-	for name, serverSide := range map[string]string{"by server-side apply": "true", "by three-way merge": "false"} {
-		t.Run(name, func(t *testing.T) {
+	own, c := ownPlane(t)
+	for _, tt := range []struct {
+		name, serverSide string
+		install          []string
+	}{
+		// The control plane comes with the CRD.
+		{"by server-side apply", "true", []string{"--create-namespace", "--take-ownership"}},
+		// The CRD that was kept is taken back without asking.
+		{"by three-way merge", "false", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			helm := helmFor(t, own, "tokenward-system")
-			helm("install", "tokenward", chart.Dir(), "--create-namespace", "--set=crds.enabled=false", "--server-side="+serverSide)
+			helm(append([]string{"install", "tokenward", chart.Dir(), "--server-side=" + tt.serverSide}, tt.install...)...)
 			asTheWebhookWrites(t, c)
-			helm("upgrade", "tokenward", chart.Dir(), "--set=crds.enabled=false,webhook.failurePolicy=Fail,replicas=3", "--server-side="+serverSide)
+			helm("upgrade", "tokenward", chart.Dir(), "--set=webhook.failurePolicy=Fail,replicas=3", "--server-side="+tt.serverSide)
 			validating, err := c.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), "tokenward", metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -259,10 +267,13 @@ func leftIn(t *testing.T, where *cluster.Cluster, c kubernetes.Interface) []stri
 	}
 	var left []string
 	for _, o := range objects {
-		if o.GetKind() == "CustomResourceDefinition" {
-			continue // kept on purpose
-		}
 		there := o.DeepCopy()
+		if o.GetKind() == "CustomResourceDefinition" {
+			if err := objectClient.Get(t.Context(), ctrl.ObjectKeyFromObject(o), there); err != nil || there.GetDeletionTimestamp() != nil {
+				t.Errorf("the CRD was not kept: %v", err)
+			}
+			continue
+		}
 		err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
 			err := objectClient.Get(ctx, ctrl.ObjectKeyFromObject(o), there)
 			if err == nil && there.GetDeletionTimestamp() != nil {

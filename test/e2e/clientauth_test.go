@@ -119,7 +119,7 @@ func ownAddress(t *testing.T) string {
 	return ""
 }
 
-// webhookService is the Service of config/webhook, which each API server finds
+// webhookService is the Service of the chart, which each API server finds
 // by its EndpointSlice.
 type webhookService struct{ namespace, name, address string }
 
@@ -163,7 +163,7 @@ func (s webhookService) pointAt(t *testing.T, to *server) {
 	}
 }
 
-// register installs the first webhook of config/webhook for a namespace, with its
+// register installs the first webhook of the chart for a namespace, with its
 // Service, and without mercy for a webhook that does not answer.
 func (s webhookService) register(t *testing.T, namespace string, ca []byte) {
 	t.Helper()

@@ -28,10 +28,12 @@ labels:
   {{- include "tokenward.labels" . | nindent 2 }}
 {{- end -}}
 
-{{- /* The Secret of the serving certificate. */ -}}
+{{- /* The Secret of the serving certificate: another name for each owner, so that the mode can be changed. */ -}}
 {{- define "tokenward.servingSecret" -}}
 {{- if eq .Values.certificates.mode "provided" -}}
 {{- required "certificates.secretName: with certificates.mode=provided, give the name of a Secret with tls.crt and tls.key" .Values.certificates.secretName -}}
+{{- else if eq .Values.certificates.mode "certManager" -}}
+{{- include "tokenward.fullname" . }}-tls
 {{- else -}}
 {{- include "tokenward.fullname" . }}-serving
 {{- end -}}
