@@ -3,6 +3,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -65,5 +66,13 @@ func run(m *testing.M) int {
 	if standard, err = install(context.Background(), plane, chart.Default()); err != nil {
 		return fail(err)
 	}
-	return m.Run()
+	code := m.Run()
+	_, refused, err := requestsOf(standard.release.User(), 0)
+	for _, r := range refused {
+		err = errors.Join(err, fmt.Errorf("the chart lacks a right, by what the webhook was refused: %s", r))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return code
 }
