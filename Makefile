@@ -41,10 +41,11 @@ run: ## Judge the example pods over TLS and serve on; ARGS=--once exits after th
 	@CGO_ENABLED=0 go build -gcflags='all=-N -l' -ldflags='-s -w' -o bin/examples ./examples && exec bin/examples $(ARGS)
 
 .PHONY: test
-test: bin/tools/helm cluster-newest ## Run all tests, against the newest Kubernetes that is supported
+test: bin/tools/helm bin/tools/kustomize cluster-newest ## Run all tests, against the newest Kubernetes that is supported
 	KUBEBUILDER_ASSETS=$(call assets,$(NEWEST)) go test $(TESTFLAGS) ./...
 	cd test/cluster/$(NEWEST) && go test $(TESTFLAGS) ./...
 	cd hack/image && go test $(TESTFLAGS) ./...
+	cd test/alerts && go test $(TESTFLAGS) ./...
 
 .PHONY: test-all
 test-all: test cluster-oldest ## Run all tests, and those against an API server with the oldest Kubernetes, too
@@ -85,9 +86,9 @@ cluster-oldest:
 
 # Linters and generators are pinned by the Go module in tools/, and those for the
 # chart by one of their own, since they need other versions of the same libraries.
-bin/tools/helm bin/tools/helm-unittest: bin/tools/%: tools/helm/go.mod tools/helm/go.sum
+bin/tools/helm bin/tools/helm-unittest bin/tools/kustomize: bin/tools/%: tools/helm/go.mod tools/helm/go.sum
 	@mkdir -p bin/tools
-	cd tools/helm && go build -o ../../bin/tools/ $$(go list -f '{{.ImportPath}}' tool | grep '/$*$$')
+	cd tools/helm && go build -o ../../bin/tools/ $$(go list -f '{{.ImportPath}}' tool | grep -E '/$*(/v[0-9]+)?$$')
 	@touch $@
 
 bin/tools/%: tools/go.mod tools/go.sum

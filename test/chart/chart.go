@@ -25,10 +25,13 @@ import (
 func Dir() string { return filepath.Join(cluster.Root(), "charts", "tokenward") }
 
 // Helm returns the path of the Helm that the project pins.
-func Helm() (string, error) {
-	path := filepath.Join(cluster.Root(), "bin", "tools", "helm")
+func Helm() (string, error) { return tool("helm") }
+
+// tool returns the path of a program that the project pins.
+func tool(name string) (string, error) {
+	path := filepath.Join(cluster.Root(), "bin", "tools", name)
 	if _, err := os.Stat(path); err != nil {
-		return "", errors.New("there is no Helm: run \"make bin/tools/helm\"")
+		return "", fmt.Errorf("%s is not there: run \"make bin/tools/%s\"", path, name)
 	}
 	return path, nil
 }

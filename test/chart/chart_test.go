@@ -3,6 +3,7 @@ package chart
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -161,6 +162,56 @@ func TestConfigCertsIsWhatTheChartRenders(t *testing.T) {
 	}
 	if g, w := specs(got), specs(want); len(w) != 4 || !reflect.DeepEqual(g, w) {
 		t.Errorf("chart:\n%v\nconfig/certs:\n%v", g, w)
+	}
+}
+
+// With kustomize, config/certs adds the certificates, and tells cert-manager's
+// cainjector of both webhook configurations.
+func TestConfigCertsIsAComponentForKustomize(t *testing.T) {
+	kustomize, err := tool("kustomize")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	component, err := filepath.Rel(dir, filepath.Join(cluster.Root(), "config", "certs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var webhooks []byte
+	for _, o := range render(t, nil).Of("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration") {
+		text, err := json.Marshal(o.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		webhooks = append(webhooks, "---\n"+string(text)+"\n"...)
+	}
+	for name, text := range map[string]string{
+		"webhooks.yaml":      string(webhooks),
+		"kustomization.yaml": "resources: [webhooks.yaml]\ncomponents: [" + component + "]\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), kustomize, "build", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	built, err := Read(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(built.Of("Issuer", "Certificate")); n != 4 {
+		t.Errorf("%d Issuers and Certificates, want 4", n)
+	}
+	configurations := built.Of("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
+	if len(configurations) != 2 {
+		t.Errorf("%d webhook configurations", len(configurations))
+	}
+	for _, o := range configurations {
+		if got := o.GetAnnotations()["cert-manager.io/inject-ca-from"]; got != "tokenward-system/tokenward-serving" || o.GetName() != "tokenward" {
+			t.Errorf("%s %s: inject-ca-from %q", o.GetKind(), o.GetName(), got)
+		}
 	}
 }
 
