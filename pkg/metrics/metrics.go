@@ -52,6 +52,11 @@ type Metrics struct {
 	ClientsRefused *prometheus.CounterVec
 	// CertificateNotAfter is when the serving certificate ends, in Unix seconds.
 	CertificateNotAfter prometheus.Gauge
+	// CANotAfter is when the authority ends that issued it, in Unix seconds; 0
+	// where that is not ours.
+	CANotAfter prometheus.Gauge
+	// CABundleMended counts how often caBundle had to be set.
+	CABundleMended prometheus.Counter
 }
 
 // New registers all series in a registry of its own.
@@ -83,6 +88,8 @@ func New() *Metrics {
 	m.ExemptionsExpired = gauge("exemptions_expired", "Exemptions whose time is over.").WithLabelValues()
 	m.ClientsRefused = counter("clients_refused_total", "Connections refused for their client certificate.", "reason")
 	m.CertificateNotAfter = gauge("serving_certificate_not_after_seconds", "When the serving certificate ends, in Unix seconds.").WithLabelValues()
+	m.CANotAfter = gauge("serving_ca_not_after_seconds", "When the CA of the serving certificate ends, in Unix seconds; 0 if it is not Tokenward's own.").WithLabelValues()
+	m.CABundleMended = counter("ca_bundle_mended_total", "How often the caBundle of a webhook configuration was not right and was set.").WithLabelValues()
 	m.ReviewDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "tokenward", Name: "review_duration_seconds", Help: "Time from the request's arrival to the answer.",
 		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 5},

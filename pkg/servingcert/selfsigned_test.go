@@ -16,7 +16,7 @@ func TestTheCertificateVerifiesAgainstItsCA(t *testing.T) {
 	if !pool.AppendCertsFromPEM(own.CA()) {
 		t.Fatal("the CA is not PEM")
 	}
-	for _, later := range []time.Duration{0, 2 * certLifetime} {
+	for _, later := range []time.Duration{0, 2 * DefaultLifetime} {
 		if err := own.issue(now.Add(later)); err != nil {
 			t.Fatal(err)
 		}

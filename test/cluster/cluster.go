@@ -68,19 +68,22 @@ func assets() (string, error) {
 }
 
 // Start starts a control plane. Stop must be called, also after an error.
-func Start() (*Cluster, error) {
+func Start() (*Cluster, error) { return StartWith(nil) }
+
+// StartWith is Start with more flags for the API server.
+func StartWith(flags map[string]string) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "tokenward-cluster-")
 	if err != nil {
 		return nil, err
 	}
 	c := &Cluster{dir: dir, AuditLog: filepath.Join(dir, "audit.log"), Kubeconfig: filepath.Join(dir, "kubeconfig")}
-	if err := c.start(); err != nil {
+	if err := c.start(flags); err != nil {
 		return c, fmt.Errorf("control plane: %w\n%s", err, c.apiServerLog.Bytes())
 	}
 	return c, nil
 }
 
-func (c *Cluster) start() error {
+func (c *Cluster) start(flags map[string]string) error {
 	bin, err := assets()
 	if err != nil {
 		return err
@@ -109,6 +112,9 @@ func (c *Cluster) start() error {
 		Set("audit-log-path", c.AuditLog).
 		Set("endpoint-reconciler-type", "none").
 		Set("service-account-issuer", "https://kubernetes.default.svc.cluster.local")
+	for name, value := range flags {
+		server.Configure().Set(name, value)
+	}
 	if c.Config, err = c.env.Start(); err != nil {
 		return err
 	}

@@ -116,7 +116,13 @@ func warned() (*rest.Config, *warnings) {
 // ownPlane starts a control plane for one test alone.
 func ownPlane(t *testing.T) (*cluster.Cluster, kubernetes.Interface) {
 	t.Helper()
-	own, err := cluster.Start()
+	return ownPlaneWith(t, nil)
+}
+
+// ownPlaneWith is ownPlane with more flags for the API server.
+func ownPlaneWith(t *testing.T, flags map[string]string) (*cluster.Cluster, kubernetes.Interface) {
+	t.Helper()
+	own, err := cluster.StartWith(flags)
 	t.Cleanup(func() {
 		if err := own.Stop(); err != nil {
 			t.Error(err)

@@ -114,7 +114,7 @@ func TestOverlappingChangesShowInStatus(t *testing.T) {
 func TestTheLeaderAloneWritesStatus(t *testing.T) {
 	ns := newNamespace(t)
 	own := installIn(t, plane, chart.Release{Name: ns, Namespace: ns})
-	flags := []string{"--kubeconfig=" + own.kubeconfig, "--leader-elect", "--leader-election-namespace=" + ns}
+	flags := []string{"--kubeconfig=" + own.kubeconfig, "--leader-elect", "--pod-namespace=" + ns}
 	first := startWebhook(t, flags...)
 	waitLog(t, first, `"Leading"`)
 	second := startWebhook(t, flags...)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,9 +20,6 @@ const (
 	renewDeadline = 10 * time.Second
 	retryPeriod   = 2 * time.Second
 )
-
-// namespaceFile names the namespace that a pod runs in.
-const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 // leading runs a part only where, and while, this replica leads. Without leader
 // election it always does.
@@ -44,13 +40,9 @@ func (s *Server) leading(part start) start {
 }
 
 func (s *Server) elector(part start) (*leaderelection.LeaderElector, error) {
-	namespace := s.options.LeaderElectionNamespace
-	if namespace == "" {
-		text, err := os.ReadFile(namespaceFile)
-		if err != nil {
-			return nil, fmt.Errorf("not in a cluster: give --leader-election-namespace (%w)", err)
-		}
-		namespace = strings.TrimSpace(string(text))
+	namespace, err := s.options.podNamespace()
+	if err != nil {
+		return nil, err
 	}
 	host, err := os.Hostname()
 	if err != nil {

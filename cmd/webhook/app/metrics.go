@@ -30,9 +30,7 @@ const (
 func (s *Server) useMetrics() error {
 	series := promhttp.HandlerFor(s.metrics.Registry, promhttp.HandlerOpts{})
 	var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if cert, err := s.getCert(nil); err == nil && cert != nil && cert.Leaf != nil {
-			s.metrics.CertificateNotAfter.Set(float64(cert.Leaf.NotAfter.Unix()))
-		}
+		s.measureCertificate()
 		series.ServeHTTP(w, r)
 	})
 	var tlsConfig *tls.Config

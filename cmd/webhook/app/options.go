@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"tokenward.dev/tokenward/pkg/inventory"
+	"tokenward.dev/tokenward/pkg/servingcert"
 	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/workload"
 )
@@ -37,7 +38,11 @@ type Options struct {
 	LogLevel      string
 	LogFormat     string
 
-	LeaderElectionNamespace string
+	PodNamespace         string
+	ServiceName          string
+	ServingSecret        string
+	ServingCertLifetime  time.Duration
+	WebhookConfiguration string
 
 	ServiceAccountKeyFiles []string
 	ServiceAccountIssuers  []string
@@ -51,7 +56,9 @@ func NewOptions() *Options {
 	return &Options{
 		WebhookPort: 9443, MetricsAddr: ":8080", HealthAddr: ":8081", ShutdownDelay: 5 * time.Second,
 		LogLevel: "info", LogFormat: "json",
-		SigningKeyRefresh: inventory.DefaultRefresh, SigningKeySettle: inventory.DefaultSettle,
+		ServiceName: "tokenward", ServingSecret: "tokenward-serving-cert", WebhookConfiguration: "tokenward",
+		ServingCertLifetime: servingcert.DefaultLifetime,
+		SigningKeyRefresh:   inventory.DefaultRefresh, SigningKeySettle: inventory.DefaultSettle,
 	}
 }
 
@@ -70,8 +77,12 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.SigningKeysPartial, "signing-keys-partial", o.SigningKeysPartial, "the API server does not publish all its keys: a key that is not known is never taken for gone")
 	f.IntVar(&o.WebhookPort, "webhook-port", o.WebhookPort, "port of the webhook")
 	f.StringVar(&o.WebhookHost, "webhook-host", o.WebhookHost, "address that the webhook listens on; all if empty")
-	f.StringVar(&o.CertDir, "cert-dir", o.CertDir, "directory with tls.crt and tls.key, reloaded when they change; with --self-signed, where ca.crt is written")
-	f.BoolVar(&o.SelfSigned, "self-signed", o.SelfSigned, "serve with a certificate of our own making")
+	f.StringVar(&o.CertDir, "cert-dir", o.CertDir, "directory with tls.crt and tls.key, reloaded when they change; with --self-signed and --cluster-state, where ca.crt is written")
+	f.BoolVar(&o.SelfSigned, "self-signed", o.SelfSigned, "serve with a certificate of our own making: in a cluster kept in a Secret that the replicas share, and trusted through caBundle; with --cluster-state in memory")
+	f.StringVar(&o.ServiceName, "service-name", o.ServiceName, "with --self-signed, the Service that the certificate is for")
+	f.StringVar(&o.ServingSecret, "serving-secret", o.ServingSecret, "with --self-signed, the Secret that the replicas share")
+	f.DurationVar(&o.ServingCertLifetime, "serving-cert-lifetime", o.ServingCertLifetime, "with --self-signed, how long a certificate is good for; it is renewed after two thirds of that, its CA lives four times as long")
+	f.StringVar(&o.WebhookConfiguration, "webhook-configuration", o.WebhookConfiguration, "with --self-signed, the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration whose caBundle is kept right")
 	f.StringVar(&o.ClientCA, "client-ca", o.ClientCA, "let only clients to the webhook port whose certificate an authority in this file (PEM, reloaded when it changes) has signed")
 	f.StringVar(&o.ClientName, "client-name", o.ClientName, "with --client-ca: the common name, or a DNS name, that the client's certificate must have")
 	f.StringVar(&o.MetricsAddr, "metrics-addr", o.MetricsAddr, "address of /metrics; 0 turns it off")
@@ -79,7 +90,7 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.HealthAddr, "health-addr", o.HealthAddr, "address of /healthz and /readyz; 0 turns it off")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "how long to go on serving, unready, after SIGTERM")
 	f.BoolVar(&o.LeaderElect, "leader-elect", o.LeaderElect, "with several replicas: only one of them writes to the cluster")
-	f.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", o.LeaderElectionNamespace, "where the Lease of the leader is; by default the namespace that the pod runs in")
+	f.StringVar(&o.PodNamespace, "pod-namespace", o.PodNamespace, "where Tokenward keeps its Lease and its serving certificate; by default the namespace that the pod runs in")
 	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "debug, info or error")
 	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "json or console")
 }
@@ -105,9 +116,6 @@ func (o *Options) Validate() error {
 	}
 	if _, err := o.templates(); err != nil {
 		errs = append(errs, err)
-	}
-	if problems := validation.IsDNS1123Label(o.LeaderElectionNamespace); o.LeaderElectionNamespace != "" && len(problems) > 0 {
-		fail("leader-election-namespace", "%q: %s", o.LeaderElectionNamespace, problems[0])
 	}
 	for flag, d := range map[string]time.Duration{"signing-key-refresh": o.SigningKeyRefresh, "signing-key-settle": o.SigningKeySettle} {
 		if d < time.Second {
@@ -135,12 +143,7 @@ func (o *Options) Validate() error {
 		}
 	}
 	o.validateAccess(fail)
-	switch {
-	case o.SelfSigned && o.ClusterState == "":
-		fail("self-signed", "is only available with --cluster-state in this version: give --cert-dir")
-	case !o.SelfSigned && o.CertDir == "":
-		fail("cert-dir", "give a directory with tls.crt and tls.key, or --self-signed")
-	}
+	o.validateCertificate(fail)
 	return errors.Join(errs...)
 }
 

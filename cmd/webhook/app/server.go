@@ -3,13 +3,12 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	stdlog "log"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
-	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
@@ -28,7 +26,6 @@ import (
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policysource"
-	"tokenward.dev/tokenward/pkg/servingcert"
 	"tokenward.dev/tokenward/pkg/token"
 )
 
@@ -46,7 +43,11 @@ type Server struct {
 	source   admission.Source
 	synced   func() bool
 	getCert  func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	webhook  webhook.Server
+	// trusted says why the API server does not trust the certificate yet, and
+	// authority which CA issued it; both are nil where others see to that.
+	trusted   func() error
+	authority func() *x509.Certificate
+	webhook   webhook.Server
 	// listening is the part of readiness that knocks at the webhook port.
 	listening func(*http.Request) error
 	parts     []start // all but the webhook itself
@@ -156,34 +157,6 @@ func (s *Server) useSource() error {
 	return nil
 }
 
-func (s *Server) useCertificate() error {
-	if s.options.SelfSigned {
-		hosts := []string{"localhost", "127.0.0.1", "::1"}
-		if h := s.options.WebhookHost; h != "" {
-			hosts = append(hosts, h)
-		}
-		own, err := servingcert.NewSelfSigned(hosts, time.Now())
-		if err != nil {
-			return err
-		}
-		if dir := s.options.CertDir; dir != "" {
-			if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "ca.crt"), own.CA(), 0o644)); err != nil {
-				return fmt.Errorf("--cert-dir: %w", err)
-			}
-		}
-		s.getCert = own.GetCertificate
-		s.parts = append(s.parts, own.Start)
-		return nil
-	}
-	watcher, err := certwatcher.New(filepath.Join(s.options.CertDir, "tls.crt"), filepath.Join(s.options.CertDir, "tls.key"))
-	if err != nil {
-		return fmt.Errorf("--cert-dir: %w", err)
-	}
-	s.getCert = watcher.GetCertificate
-	s.parts = append(s.parts, watcher.Start)
-	return nil
-}
-
 func (s *Server) useWebhook() error {
 	authenticate := func(*tls.Config) {}
 	if s.options.ClientCA != "" {
@@ -218,14 +191,14 @@ func (s *Server) useWebhook() error {
 		{Path: "/validate/workloads", Decode: admission.Workloads(templates), AtMost: v1alpha1.Deny},
 	} {
 		h.Policies, h.Source, h.Ready, h.Now, h.Metrics, h.Log = s.policies, s.source, s.loaded, time.Now, s.metrics, log
-		s.webhook.Register(h.Path, &h)
+		s.webhook.Register(h.Path, s.draining(&h))
 	}
 	mutate := &admission.MutateHandler{
 		Path: "/mutate/pods", Policies: s.policies, Source: s.source, Ready: s.loaded, Now: time.Now, Metrics: s.metrics, Log: log,
 	}
-	s.webhook.Register(mutate.Path, mutate)
+	s.webhook.Register(mutate.Path, s.draining(mutate))
 	policies := &admission.PolicyHandler{Path: "/validate/policies", Compiler: s.compiler, Now: time.Now, Metrics: s.metrics, Log: log}
-	s.webhook.Register(policies.Path, policies)
+	s.webhook.Register(policies.Path, s.draining(policies))
 	return nil
 }
 
@@ -256,12 +229,8 @@ func (s *Server) ready(r *http.Request) error {
 	if !s.policies.Synced() {
 		return errors.New("the policies are not loaded yet")
 	}
-	cert, err := s.getCert(nil)
-	if err != nil || cert == nil || cert.Leaf == nil {
-		return errors.New("no serving certificate")
-	}
-	if now := time.Now(); now.After(cert.Leaf.NotAfter) || now.Before(cert.Leaf.NotBefore) {
-		return fmt.Errorf("the serving certificate is good only from %s to %s", cert.Leaf.NotBefore, cert.Leaf.NotAfter)
+	if err := s.certificateReady(time.Now()); err != nil {
+		return err
 	}
 	return s.listening(r)
 }

@@ -1,0 +1,150 @@
+package servingcert
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	client "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
+)
+
+// fieldManager is the name under which the API server records our changes.
+const fieldManager = "tokenward"
+
+// registration is a webhook configuration, which tells the API server whom to
+// trust.
+type registration struct {
+	kind, name string
+	follow     func(ctx context.Context, seen func(), failed func(error))
+	// patch also notes what came out.
+	patch func(ctx context.Context, patch []byte) error
+
+	mu    sync.Mutex
+	known bool // it has been looked at
+	// version and bundles, one a webhook, are those that were seen last.
+	version string
+	bundles [][]byte
+	refused string // the version that a patch was last refused for
+}
+
+// patcher is what it takes to keep a kind of webhook configuration right.
+type patcher[T metav1.Object] interface {
+	reader[T]
+	Patch(ctx context.Context, name string, pt types.PatchType, data []byte, options metav1.PatchOptions, subresources ...string) (T, error)
+}
+
+func validating(c client.ValidatingWebhookConfigurationInterface, name string) *registration {
+	return newRegistration("ValidatingWebhookConfiguration", name, c, func(o *admissionregistrationv1.ValidatingWebhookConfiguration) [][]byte {
+		bundles := make([][]byte, len(o.Webhooks))
+		for i := range o.Webhooks {
+			bundles[i] = o.Webhooks[i].ClientConfig.CABundle
+		}
+		return bundles
+	})
+}
+
+func mutating(c client.MutatingWebhookConfigurationInterface, name string) *registration {
+	return newRegistration("MutatingWebhookConfiguration", name, c, func(o *admissionregistrationv1.MutatingWebhookConfiguration) [][]byte {
+		bundles := make([][]byte, len(o.Webhooks))
+		for i := range o.Webhooks {
+			bundles[i] = o.Webhooks[i].ClientConfig.CABundle
+		}
+		return bundles
+	})
+}
+
+func newRegistration[T metav1.Object](kind, name string, c patcher[T], bundles func(T) [][]byte) *registration {
+	r := &registration{kind: kind, name: name}
+	note := func(object T, exists bool) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.known, r.version, r.bundles = true, "", nil
+		if exists {
+			r.version, r.bundles = object.GetResourceVersion(), bundles(object)
+		}
+	}
+	r.follow = func(ctx context.Context, seen func(), failed func(error)) {
+		follow(ctx, c, name, func(object T, exists bool) {
+			note(object, exists)
+			seen()
+		}, failed)
+	}
+	r.patch = func(ctx context.Context, patch []byte) error {
+		object, err := c.Patch(ctx, name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+		if err == nil {
+			note(object, true)
+		}
+		return err
+	}
+	return r
+}
+
+// apply patches the configuration, and reports whether that was done. If it has
+// changed meanwhile it wasn't, which is no error: the watch brings what it is now.
+func (r *registration) apply(ctx context.Context, patch []byte) (bool, error) {
+	r.mu.Lock()
+	version := r.version
+	r.mu.Unlock()
+	err := r.patch(ctx, patch)
+	switch {
+	case err == nil:
+		return true, nil
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return false, nil
+	case !apierrors.IsInvalid(err):
+		return false, err
+	}
+	// So a test of the patch fails, but so does what the API server won't have.
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refused == version {
+		return false, err
+	}
+	r.refused = version
+	return false, nil
+}
+
+// trusts reports whether every webhook of the configuration trusts an authority.
+// One that does not exist keeps nothing up. Nothing is known before it has been
+// looked at.
+func (r *registration) trusts(cert *x509.Certificate) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known && !slices.ContainsFunc(r.bundles, func(bundle []byte) bool {
+		return !slices.ContainsFunc(blocks(bundle, "CERTIFICATE"), func(der []byte) bool { return bytes.Equal(der, cert.Raw) })
+	})
+}
+
+// mend returns the patch that sets caBundle where it is another, or nil. It
+// touches nothing else, and applies only to the version that was seen.
+func (r *registration) mend(bundle []byte) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	type operation struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value any    `json:"value"`
+	}
+	operations := []operation{{Op: "test", Path: "/metadata/resourceVersion", Value: r.version}}
+	for i, b := range r.bundles {
+		if !bytes.Equal(b, bundle) {
+			operations = append(operations, operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), Value: bundle})
+		}
+	}
+	if len(operations) == 1 {
+		return nil, nil
+	}
+	patch, err := json.Marshal(operations)
+	if err != nil {
+		return nil, fmt.Errorf("caBundle: %w", err)
+	}
+	return patch, nil
+}

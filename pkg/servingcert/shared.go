@@ -1,0 +1,210 @@
+package servingcert
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	admissionregistration "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
+	core "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+)
+
+// authorityLives is how many lives of a serving certificate an authority has.
+const authorityLives = 4
+
+// SharedOptions say what to serve as, and where it is kept.
+type SharedOptions struct {
+	// Namespace and Secret name the Secret that the replicas share.
+	Namespace, Secret string
+	// Configuration names the webhook configurations, of both kinds, whose
+	// caBundle is kept right. One that does not exist is waited for.
+	Configuration string
+	// Hosts are the DNS names and IP addresses that the certificate is for.
+	Hosts []string
+	// Lifetime of a serving certificate; DefaultLifetime if it is zero. An
+	// authority lives four times as long.
+	Lifetime time.Duration
+	// Now is the clock; time.Now if it is nil.
+	Now func() time.Time
+	// Mended is called whenever caBundle was not what it must be, and has been
+	// set; may be nil.
+	Mended func()
+}
+
+// Shared is a serving certificate, and the authority that issued it, in a Secret
+// that all replicas share. Each replica looks after the Secret and after the
+// webhook configurations; there is no leader: whoever writes first wins, and the
+// others take what it wrote.
+type Shared struct {
+	options SharedOptions
+	rules   rules
+	// settle is for how long the webhook configurations must have had an
+	// authority before it signs: by then all API servers know it.
+	settle        time.Duration
+	secrets       secrets
+	log           logr.Logger
+	registrations []*registration
+	wake          chan struct{} // holds one: something has changed
+
+	mu     sync.Mutex
+	known  bool           // the Secret has been looked at
+	secret *corev1.Secret // as it was seen last; nil if it does not exist
+	told   map[string]string
+
+	// What follows belongs to step.
+	memory  state                // what was last known to be in the Secret
+	trusted map[string]time.Time // authorities, since when the configurations have them
+
+	inUse atomic.Pointer[inUse]
+	ready atomic.Bool // the API server has been seen to trust what is served
+}
+
+// inUse is what is served, with the authority that issued it.
+type inUse struct {
+	cert *tls.Certificate
+	ca   *x509.Certificate
+}
+
+// secrets are the calls that the Secret takes.
+type secrets interface {
+	reader[*corev1.Secret]
+	Create(ctx context.Context, secret *corev1.Secret, options metav1.CreateOptions) (*corev1.Secret, error)
+	Update(ctx context.Context, secret *corev1.Secret, options metav1.UpdateOptions) (*corev1.Secret, error)
+}
+
+// NewShared returns a source of certificates that talks to the API server of
+// config. It has none before Start runs.
+func NewShared(config *rest.Config, options SharedOptions, log logr.Logger) (*Shared, error) {
+	secrets, err := core.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("serving certificate: %w", err)
+	}
+	configurations, err := admissionregistration.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("serving certificate: %w", err)
+	}
+	return newShared(secrets.Secrets(options.Namespace), []*registration{
+		validating(configurations.ValidatingWebhookConfigurations(), options.Configuration),
+		mutating(configurations.MutatingWebhookConfigurations(), options.Configuration),
+	}, options, log), nil
+}
+
+func newShared(secrets secrets, registrations []*registration, options SharedOptions, log logr.Logger) *Shared {
+	if options.Lifetime == 0 {
+		options.Lifetime = DefaultLifetime
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	return &Shared{
+		options: options, secrets: secrets, registrations: registrations, log: log,
+		rules:  rules{hosts: options.Hosts, lifetime: options.Lifetime, authorityFor: authorityLives * options.Lifetime},
+		settle: min(options.Lifetime/20, time.Minute),
+		wake:   make(chan struct{}, 1), told: map[string]string{}, trusted: map[string]time.Time{},
+	}
+}
+
+// GetCertificate is for tls.Config.
+func (s *Shared) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	u := s.inUse.Load()
+	if u == nil {
+		return nil, errors.New("there is no serving certificate yet")
+	}
+	return u.cert, nil
+}
+
+// CA returns the authority that issued what is served, or nil.
+func (s *Shared) CA() *x509.Certificate {
+	if u := s.inUse.Load(); u != nil {
+		return u.ca
+	}
+	return nil
+}
+
+// Ready returns why this replica can't be trusted by the API server, or nil.
+// Once it could it stays so: a replica that withdrew when someone empties
+// caBundle would only make the outage longer, since caBundle is mended at once.
+func (s *Shared) Ready() error {
+	switch {
+	case s.inUse.Load() == nil:
+		return errors.New("no serving certificate")
+	case !s.ready.Load():
+		return errors.New("the caBundle of the webhook configurations does not have our CA yet")
+	}
+	return nil
+}
+
+// Start looks after the certificate until the context ends.
+func (s *Shared) Start(ctx context.Context) error {
+	var group sync.WaitGroup
+	group.Go(func() {
+		follow(ctx, s.secrets, s.options.Secret, func(o *corev1.Secret, exists bool) {
+			if !exists {
+				o = nil
+			}
+			s.saw(o)
+			s.signal()
+		}, s.failing("secret", "The Secret with the serving certificate can't be read"))
+	})
+	for _, r := range s.registrations {
+		group.Go(func() {
+			r.follow(ctx, s.signal, s.failing(r.kind, "A webhook configuration can't be read"))
+		})
+	}
+	s.run(ctx)
+	group.Wait()
+	return nil
+}
+
+// run takes a step whenever something has changed, and from time to time.
+func (s *Shared) run(ctx context.Context) {
+	interval := min(max(s.options.Lifetime/100, 20*time.Millisecond), 10*time.Second)
+	for {
+		wait := interval
+		if err := s.step(ctx); ctx.Err() == nil {
+			s.failing("step", "The serving certificate can't be looked after")(err)
+			if err != nil {
+				wait = min(interval, retryAfter)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		case <-s.wake:
+		}
+	}
+}
+
+func (s *Shared) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// failing logs an error when it is another than before.
+func (s *Shared) failing(what, message string) func(error) {
+	return func(err error) {
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		s.mu.Lock()
+		known := s.told[what] == text
+		s.told[what] = text
+		s.mu.Unlock()
+		if err != nil && !known {
+			s.log.Error(err, message, "secret", s.options.Namespace+"/"+s.options.Secret, "webhookConfiguration", s.options.Configuration)
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package servingcert
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+)
+
+// attempts bounds how often one step is begun anew because another replica was
+// faster; the next step goes on.
+const attempts = 5
+
+// step brings everything to where it must be now.
+func (s *Shared) step(ctx context.Context) error {
+	for range attempts {
+		again, err := s.attempt(ctx)
+		if err != nil || !again {
+			return err
+		}
+	}
+	return nil
+}
+
+// attempt is a step from one state of the Secret. It is to be taken again if the
+// Secret was changed meanwhile.
+func (s *Shared) attempt(ctx context.Context) (again bool, err error) {
+	s.mu.Lock()
+	known, secret := s.known, s.secret
+	s.mu.Unlock()
+	if !known {
+		return false, nil
+	}
+	now := s.options.Now()
+	was := state{}
+	if secret != nil {
+		was = parse(secret.Data)
+	}
+	was = was.merge(s.memory)
+	if was.issuer(was.serving, now) < 0 {
+		was.serving = s.memory.serving
+	}
+	s.lookAtTrust(was, now)
+	next, err := s.rules.advance(was, now, func(ca *x509.Certificate) bool { return s.published(ca, now) })
+	if err != nil {
+		return false, err
+	}
+	again, err = s.write(ctx, secret, next)
+	if again {
+		return true, err
+	}
+	if err != nil {
+		// What there is goes on being served and trusted.
+		next = was
+	}
+	s.memory = next
+	s.use(next, now)
+	again, published := s.publish(ctx, next.bundle())
+	return again, errors.Join(err, published)
+}
+
+// saw notes a state of the Secret, nil if it does not exist, unless a later one
+// is known.
+func (s *Shared) saw(secret *corev1.Secret) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if secret != nil && s.secret != nil && secret.UID == s.secret.UID {
+		if order, err := resourceversion.CompareResourceVersion(secret.ResourceVersion, s.secret.ResourceVersion); err == nil && order <= 0 {
+			return
+		}
+	}
+	s.known, s.secret = true, secret
+}
+
+// reread reads the Secret again, and reports whether it is another than was seen.
+func (s *Shared) reread(ctx context.Context, seen *corev1.Secret) (bool, error) {
+	secret, err := s.secrets.Get(ctx, s.options.Secret, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		secret = nil
+	case err != nil:
+		return false, err
+	}
+	s.saw(secret)
+	if secret == nil || seen == nil {
+		return secret != seen, nil
+	}
+	return secret.UID != seen.UID || secret.ResourceVersion != seen.ResourceVersion, nil
+}
+
+// write brings a state into the Secret. Where another replica was faster, what
+// that one wrote is read, and the step is to be taken again.
+func (s *Shared) write(ctx context.Context, secret *corev1.Secret, next state) (again bool, err error) {
+	data, err := next.data()
+	if err != nil {
+		return false, err
+	}
+	name := s.options.Namespace + "/" + s.options.Secret
+	var written *corev1.Secret
+	if secret == nil {
+		written, err = s.secrets.Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.options.Namespace, Name: s.options.Secret},
+			Type:       corev1.SecretTypeTLS, Data: data,
+		}, metav1.CreateOptions{FieldManager: fieldManager})
+	} else {
+		if same(secret.Data, data) {
+			return false, nil
+		}
+		changed := secret.DeepCopy()
+		if changed.Data == nil {
+			changed.Data = map[string][]byte{}
+		}
+		for key, value := range data {
+			changed.Data[key] = value
+		}
+		written, err = s.secrets.Update(ctx, changed, metav1.UpdateOptions{FieldManager: fieldManager})
+	}
+	switch {
+	case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err), secret != nil && apierrors.IsNotFound(err):
+		_, err := s.reread(ctx, secret)
+		return err == nil, err
+	case err != nil:
+		return false, err
+	}
+	s.log.Info("Wrote the Secret with the serving certificate", "secret", name, "created", secret == nil)
+	s.saw(written)
+	return false, nil
+}
+
+func same(have, want map[string][]byte) bool {
+	for key, value := range want {
+		if !bytes.Equal(have[key], value) {
+			return false
+		}
+	}
+	return true
+}
+
+// lookAtTrust notes since when the webhook configurations have each authority.
+func (s *Shared) lookAtTrust(in state, now time.Time) {
+	trusted := map[string]time.Time{}
+	for _, a := range in.authorities {
+		if !s.trustedByAll(a.cert) {
+			continue
+		}
+		since, ok := s.trusted[string(a.cert.Raw)]
+		if !ok {
+			since = now
+		}
+		trusted[string(a.cert.Raw)] = since
+	}
+	s.trusted = trusted
+}
+
+func (s *Shared) trustedByAll(ca *x509.Certificate) bool {
+	for _, r := range s.registrations {
+		if !r.trusts(ca) {
+			return false
+		}
+	}
+	return true
+}
+
+// published reports whether all API servers trust an authority by now.
+func (s *Shared) published(ca *x509.Certificate, now time.Time) bool {
+	since, ok := s.trusted[string(ca.Raw)]
+	return ok && now.Sub(since) >= s.settle
+}
+
+// use begins to serve with the certificate of a state. While the one in use is
+// good, one from an authority that is not trusted yet has to wait.
+func (s *Shared) use(next state, now time.Time) {
+	if i := next.issuer(next.serving, now); i >= 0 {
+		ca, current := next.authorities[i].cert, s.inUse.Load()
+		if current == nil || now.After(current.cert.Leaf.NotAfter) || ca.Equal(current.ca) || s.published(ca, now) {
+			if current == nil || !current.cert.Leaf.Equal(next.serving.Leaf) {
+				s.inUse.Store(&inUse{cert: next.serving, ca: ca})
+				s.log.Info("Serving with another certificate", "notAfter", next.serving.Leaf.NotAfter, "caNotAfter", ca.NotAfter)
+			}
+		}
+	}
+	if u := s.inUse.Load(); u != nil && !s.ready.Load() && s.trustedByAll(u.ca) {
+		s.ready.Store(true)
+	}
+}
+
+// publish sets caBundle in the webhook configurations where it is another. It is
+// to be done with another bundle if the Secret was changed meanwhile: a replica
+// that is behind must not take away what another one has just added.
+func (s *Shared) publish(ctx context.Context, bundle []byte) (again bool, err error) {
+	var errs []error
+	for _, r := range s.registrations {
+		patch, err := r.mend(bundle)
+		if err != nil || patch == nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.mu.Lock()
+		secret := s.secret
+		s.mu.Unlock()
+		if changed, err := s.reread(ctx, secret); err != nil || changed {
+			return err == nil, errors.Join(append(errs, err)...)
+		}
+		switch mended, err := r.apply(ctx, patch); {
+		case err != nil:
+			errs = append(errs, err)
+		case mended:
+			s.log.Info("Set caBundle of a webhook configuration", "kind", r.kind, "name", r.name)
+			if s.options.Mended != nil {
+				s.options.Mended()
+			}
+		}
+	}
+	return false, errors.Join(errs...)
+}
