@@ -1,18 +1,42 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
+// shortLived makes certificates be renewed every seven seconds, and their CA
+// every half minute.
+const shortLived = "--serving-cert-lifetime=10s"
+
 // D7: what happens in the life of a cluster costs not one pod, though the
-// webhook fails closed.
+// webhook fails closed; and where it must cost some, their number is bounded.
+// One drill after the other: one of them restarts the API server.
 func TestDrills(t *testing.T) {
 	g := newDrillGround(t)
-	for _, how := range []struct {
-		name     string
-		register register
-	}{{"service", byService}, {"url", byURL}} {
-		t.Run("rolling restart, by "+how.name, func(t *testing.T) { drillRollingRestart(t, g, how.register) })
+	for _, d := range []struct {
+		name  string
+		drill func(*testing.T, *drillGround, register)
+		how   register
+	}{
+		{"rolling restart, by Service", drillRollingRestart, byService},
+		{"rolling restart, by URL", drillRollingRestart, byURL},
+		{"certificate and CA rotated, by Service", drillRotation, byService},
+		{"certificate and CA rotated, by URL", drillRotation, byURL},
+		{"leader lost", drillLeaderLost, byService},
+		{"API server restarted", drillAPIServerRestarted, byService},
+		{"replica killed, by Service", drillReplicaKilled, byService},
+		{"replica killed, by URL", drillReplicaKilled, byURL},
+		{"caBundle emptied by hand", drillBundleEmptied, byService},
+	} {
+		t.Run(d.name, func(t *testing.T) { d.drill(t, g, d.how) })
 	}
 }
 
@@ -25,4 +49,128 @@ func drillRollingRestart(t *testing.T, g *drillGround, how register) {
 		d.stream.more(t, 50)
 	}
 	d.finish(t)
+}
+
+// The old CA makes way for a new one: first both are trusted, then the new one
+// issues, and in the end the old one is trusted no more. Meanwhile the serving
+// certificate is renewed several times.
+func drillRotation(t *testing.T, g *drillGround, how register) {
+	d := g.start(t, how, shortLived)
+	d.shakeHands(t)
+	first := d.authorities(t)
+	if len(first) != 1 {
+		t.Fatalf("%d authorities at first", len(first))
+	}
+	served := map[string]bool{}
+	stage := func(what string, reached func() bool) {
+		t.Helper()
+		d.eventually(t, 2*time.Minute, func() error {
+			for _, s := range d.replicas {
+				served[d.served(t, s).SerialNumber.String()] = true
+			}
+			if !reached() {
+				return errors.New("not " + what)
+			}
+			return nil
+		})
+	}
+	issuedBy := func(i int) bool { return d.served(t, d.replicas[i]).CheckSignatureFrom(first[0]) == nil }
+	stage("two authorities", func() bool { return len(d.authorities(t)) == 2 })
+	if !issuedBy(0) || !issuedBy(1) {
+		t.Error("a replica serves with the new CA before it can have been seen")
+	}
+	stage("served with the new CA by both", func() bool { return !issuedBy(0) && !issuedBy(1) })
+	if len(d.authorities(t)) != 2 {
+		t.Error("the old CA is not trusted while its certificates may be in use")
+	}
+	stage("rid of the old CA", func() bool {
+		all := d.authorities(t)
+		return len(all) == 1 && !all[0].Equal(first[0])
+	})
+	if len(served) < 4 {
+		t.Errorf("only %d certificates were served", len(served))
+	}
+	t.Logf("%d certificates were served", len(served))
+	d.finish(t)
+}
+
+// Another takes the Lease. There is no leader for a while, and certificates are
+// renewed all the same.
+func drillLeaderLost(t *testing.T, g *drillGround, how register) {
+	d := g.start(t, how, shortLived, "--leader-elect")
+	leader := d.leader(t)
+	patch := fmt.Sprintf(`{"spec":{"holderIdentity":"somebody else","leaseDurationSeconds":15,"renewTime":%q}}`, time.Now().UTC().Format(metav1.RFC3339Micro))
+	if _, err := d.client.CoordinationV1().Leases(d.ns).Patch(t.Context(), "tokenward-leader", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	waitLog(t, leader, `"Not leading"`)
+	before := d.served(t, leader)
+	d.eventually(t, time.Minute, func() error {
+		if d.served(t, leader).Equal(before) {
+			return errors.New("the certificate is not renewed without a leader")
+		}
+		return nil
+	})
+	d.eventually(t, time.Minute, func() error {
+		led := 0
+		for _, s := range d.replicas {
+			led += strings.Count(s.log.String(), `"Leading"`)
+		}
+		if led < 2 {
+			return errors.New("nobody leads again")
+		}
+		return nil
+	})
+	d.finish(t)
+}
+
+func drillAPIServerRestarted(t *testing.T, g *drillGround, how register) {
+	d := g.start(t, how)
+	if err := d.plane.RestartAPIServer(func() {}); err != nil {
+		t.Fatal(err)
+	}
+	d.stream.more(t, 200)
+	d.finish(t)
+	// The replicas look after caBundle again.
+	d.setBundles(t, nil)
+	d.eventually(t, patience, d.mended)
+}
+
+// The limits of what the loss of a replica, or of caBundle, may cost. What it is
+// when nothing else keeps the machine busy is logged, and far less.
+const (
+	mostFailures = 60
+	longest      = 5 * time.Second
+)
+
+func drillReplicaKilled(t *testing.T, g *drillGround, how register) {
+	d := g.start(t, how)
+	if err := d.replicas[0].command.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-d.replicas[0].exited
+	d.stream.more(t, 200)
+	d.limited(t)
+}
+
+func drillBundleEmptied(t *testing.T, g *drillGround, how register) {
+	d := g.start(t, how)
+	for _, bundle := range [][]byte{nil, foreignCA(t)} {
+		d.setBundles(t, bundle)
+		began := time.Now()
+		d.eventually(t, patience, d.mended)
+		t.Logf("mended within %s", time.Since(began))
+		d.stream.more(t, 50)
+	}
+	d.limited(t)
+}
+
+// limited ends a drill that may cost some pods, but not many and not for long.
+func (d *drill) limited(t *testing.T) {
+	t.Helper()
+	failures, lasted := d.stream.end(t)
+	if len(failures) > mostFailures || lasted > longest {
+		t.Errorf("%d pods failed within %s; at most %d within %s may", len(failures), lasted, mostFailures, longest)
+	}
+	d.stillAsked(t)
 }
