@@ -186,8 +186,10 @@ func (r rules) advance(s state, now time.Time, published func(*x509.Certificate)
 	if signer < 0 && issuer >= 0 && s.authorities[issuer].key != nil {
 		signer = issuer
 	}
-	if signer < 0 && issuer < 0 {
-		signer = slices.IndexFunc(s.authorities, signs)
+	for i := len(s.authorities) - 1; i >= 0 && signer < 0 && issuer < 0; i-- {
+		if signs(s.authorities[i]) {
+			signer = i // the oldest is the likeliest to be trusted
+		}
 	}
 	if signer >= 0 && (issuer < 0 || signer < issuer || r.outdated(s.serving.Leaf, now)) {
 		if issuer >= 0 && signer > issuer && s.authorities[issuer].key != nil {
