@@ -62,6 +62,9 @@ func (s *Shared) attempt(ctx context.Context) (again bool, err error) {
 	s.memory = next
 	s.use(next, now)
 	again, published := s.publish(ctx, next.bundle())
+	if u := s.inUse.Load(); u != nil && !s.ready.Load() && s.trustedByAll(u.ca) {
+		s.ready.Store(true)
+	}
 	return again, errors.Join(err, published)
 }
 
@@ -184,9 +187,6 @@ func (s *Shared) use(next state, now time.Time) {
 				s.log.Info("Serving with another certificate", "notAfter", next.serving.Leaf.NotAfter, "caNotAfter", ca.NotAfter)
 			}
 		}
-	}
-	if u := s.inUse.Load(); u != nil && !s.ready.Load() && s.trustedByAll(u.ca) {
-		s.ready.Store(true)
 	}
 }
 

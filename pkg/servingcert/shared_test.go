@@ -1,0 +1,286 @@
+package servingcert
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// trustsServed fails the test unless a bundle vouches for what a replica serves.
+func trustsServed(t *testing.T, r *fakeReplica, bundle []byte, now time.Time) {
+	t.Helper()
+	cert, err := r.GetCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(bundle)
+	if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: "tokenward.ns.svc", CurrentTime: now}); err != nil {
+		t.Fatalf("%s: %v", now.Sub(noon), err)
+	}
+}
+
+func TestNothingIsDoneBeforeTheSecretWasLookedAt(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(2)
+	r := api.replica(&now, 90*day)
+	r.seeConfiguration()
+	r.act(t)
+	if api.secret != nil || len(api.bundle()) > 0 {
+		t.Error("something was written")
+	}
+	if _, err := r.GetCertificate(nil); err == nil {
+		t.Error("there is a certificate")
+	}
+	if err := r.Ready(); err == nil || r.CA() != nil {
+		t.Errorf("ready: %v", err)
+	}
+}
+
+func TestTwoReplicasThatBothSeeNoSecretAgree(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(3)
+	a, b := api.replica(&now, 90*day), api.replica(&now, 90*day)
+	a.see()
+	b.see()
+	a.act(t)
+	b.act(t) // create: already exists
+	if !a.CA().Equal(b.CA()) {
+		t.Fatal("two authorities")
+	}
+	for _, r := range []*fakeReplica{a, b} {
+		r.seeConfiguration()
+		r.act(t)
+		if err := r.Ready(); err != nil {
+			t.Error(err)
+		}
+		trustsServed(t, r, api.bundle(), now)
+	}
+	for _, w := range api.config.Webhooks {
+		if !bytes.Equal(w.ClientConfig.CABundle, api.secret.Data[bundleKey]) {
+			t.Errorf("caBundle of %s is not the Secret's", w.Name)
+		}
+	}
+	if api.calls["patched configuration"] != 1 {
+		t.Errorf("patched %d times", api.calls["patched configuration"])
+	}
+}
+
+func TestAReplicaIsReadyOnceItIsTrustedAndStaysSo(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	r := api.replica(&now, 90*day)
+	r.see()
+	api.register(1) // it has not been seen, and does not keep anything up
+	r.act(t)
+	if err := r.Ready(); err != nil {
+		t.Errorf("no webhook configuration: %v", err)
+	}
+	r = api.replica(&now, 90*day)
+	r.see()
+	api.fail = func(verb, _ string) error {
+		if verb == "patch" {
+			return errors.New("no patch")
+		}
+		return nil
+	}
+	if err := r.step(context.Background()); err == nil || !strings.Contains(err.Error(), "no patch") {
+		t.Errorf("step: %v", err)
+	}
+	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "caBundle") {
+		t.Errorf("caBundle is empty: %v", err)
+	}
+	api.fail = nil
+	r.act(t)
+	if err := r.Ready(); err != nil {
+		t.Error(err)
+	}
+	api.setBundle(nil)
+	r.seeConfiguration()
+	api.fail = func(string, string) error { return errors.New("down") }
+	_ = r.step(context.Background())
+	if err := r.Ready(); err != nil {
+		t.Errorf("an emptied caBundle takes replicas away: %v", err)
+	}
+}
+
+// A replica that is behind must not take away what another one has just added.
+func TestAReplicaThatIsBehindAddsAndTakesNothingAway(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(1)
+	a, b := api.replica(&now, 90*day), api.replica(&now, 90*day)
+	for _, r := range []*fakeReplica{a, b, a, b} {
+		r.see()
+		r.act(t)
+	}
+	now = now.Add(250 * day)
+	a.see()
+	a.act(t) // a successor, beside the old one
+	want := api.bundle()
+	if n := len(blocks(want, "CERTIFICATE")); n != 2 {
+		t.Fatalf("%d authorities", n)
+	}
+	b.seeConfiguration() // but not the Secret
+	now = noon           // for it nothing is due
+	b.act(t)
+	if !bytes.Equal(api.bundle(), want) {
+		t.Error("the successor is gone from caBundle")
+	}
+}
+
+func TestErrorsOfTheAPIServerCostNoCertificate(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fail func(verb, kind string) error
+	}{
+		{"down", func(string, string) error { return errors.New("connection refused") }},
+		{"forbidden to update", func(verb, _ string) error {
+			if verb == "update" {
+				return apierrors.NewForbidden(secretResource, "s", errors.New("no"))
+			}
+			return nil
+		}},
+		{"always a conflict", func(verb, _ string) error {
+			if verb == "update" {
+				return apierrors.NewConflict(secretResource, "s", errors.New("changed"))
+			}
+			return nil
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			now, api := noon, newFakeAPI()
+			api.register(1)
+			r := api.replica(&now, 90*day)
+			r.see()
+			r.act(t)
+			now = now.Add(61 * day)
+			before := api.secret.DeepCopy()
+			api.fail = c.fail
+			_ = r.step(context.Background())
+			trustsServed(t, r, api.bundle(), now)
+			if !same(api.secret.Data, before.Data) {
+				t.Error("written all the same")
+			}
+			// A replica that starts now serves what there is.
+			api.fail = nil
+			other := api.replica(&now, 90*day)
+			other.see()
+			api.fail = c.fail
+			_ = other.step(context.Background())
+			if c.name != "always a conflict" {
+				trustsServed(t, other, api.bundle(), now)
+			}
+			api.fail = nil
+			r.see()
+			r.act(t)
+			if same(api.secret.Data, before.Data) {
+				t.Error("not renewed when it was possible again")
+			}
+		})
+	}
+}
+
+func TestAPatchThatIsRefusedForGoodIsAnError(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(1)
+	r := api.replica(&now, 90*day)
+	r.see()
+	api.fail = func(verb, _ string) error {
+		if verb == "patch" {
+			return apierrors.NewInvalid(schema.GroupKind{Kind: "ValidatingWebhookConfiguration"}, "tokenward", nil)
+		}
+		return nil
+	}
+	if err := r.step(context.Background()); err != nil {
+		t.Errorf("it may have changed meanwhile: %v", err)
+	}
+	if err := r.step(context.Background()); !apierrors.IsInvalid(err) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Three replicas over twenty-five lives of a certificate, with everything that can
+// go wrong: watches late by more than a step, writes that fail or meet another's,
+// restarts, a Secret deleted and scribbled over, caBundle emptied. At any time
+// whatever a ready replica serves is trusted by caBundle, as an API server that
+// lags behind has it, too.
+func TestThroughAllFaultsWhatIsServedIsTrusted(t *testing.T) {
+	const (
+		lifetime = 1000 * time.Second
+		tick     = 10 * time.Second // an API server lags three of these; to settle takes five
+		ticks    = 2500
+		lag      = 3
+	)
+	random := rand.New(rand.NewPCG(1, 2))
+	chance := func(of float64) bool { return random.Float64() < of }
+	now, api := noon, newFakeAPI()
+	api.register(2)
+	replicas := []*fakeReplica{api.replica(&now, lifetime), api.replica(&now, lifetime), api.replica(&now, lifetime)}
+	broken := func(verb, _ string) error {
+		if verb != "get" && chance(.2) {
+			return errors.New("a write that fails")
+		}
+		return nil
+	}
+	var seen [][]byte // the last states of caBundle
+	authorities, emptied := map[string]bool{}, 0
+	for i := range ticks {
+		now = now.Add(tick)
+		switch {
+		case chance(.005):
+			api.secret = nil
+		case chance(.005) && api.secret != nil:
+			key := []string{bundleKey, signerKey, servingCert, servingKey}[random.IntN(4)]
+			api.secret.Data[key], api.secret.ResourceVersion = []byte("scribble"), api.next()
+		case chance(.005):
+			api.setBundle(nil)
+			emptied++
+			seen = nil
+		case chance(.01) && i > 100 && api.secret != nil && parse(api.secret.Data).issuer(parse(api.secret.Data).serving, now) >= 0:
+			replicas[random.IntN(3)] = api.replica(&now, lifetime)
+		}
+		for _, n := range random.Perm(3) {
+			if chance(.5) {
+				replicas[n].seeSecret()
+			}
+			if chance(.5) {
+				replicas[n].seeConfiguration()
+			}
+			api.fail = broken
+			_ = replicas[n].step(context.Background())
+			api.fail = nil
+		}
+		if len(api.bundle()) == 0 {
+			continue // it costs every request; it does not last, see below
+		}
+		if seen = append(seen, api.bundle()); len(seen) > lag {
+			seen = seen[1:]
+		}
+		for _, r := range replicas {
+			if r.Ready() != nil {
+				continue
+			}
+			authorities[string(r.CA().Raw)] = true
+			for _, bundle := range seen {
+				trustsServed(t, r, bundle, now)
+			}
+		}
+	}
+	for _, r := range replicas {
+		r.see()
+		r.act(t)
+		r.act(t)
+		trustsServed(t, r, api.bundle(), now)
+	}
+	if len(authorities) < 8 || emptied < 10 {
+		t.Errorf("only %d authorities, emptied %d times: the test shows little", len(authorities), emptied)
+	}
+	t.Logf("%d authorities, emptied %d times, %v", len(authorities), emptied, api.calls)
+}
