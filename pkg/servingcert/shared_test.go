@@ -135,6 +135,37 @@ func TestAReplicaThatIsBehindAddsAndTakesNothingAway(t *testing.T) {
 	}
 }
 
+// Someone puts another whole Secret in place, with an authority that the API
+// server has never heard of: it has to be heard of first.
+func TestAnotherAuthorityIsServedOnlyOnceItIsTrusted(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(1)
+	r := api.replica(&now, 90*day)
+	r.see()
+	r.act(t)
+	own := r.CA()
+	now = now.Add(day)
+	other := encoded(t, advanced(t, r.rules, state{}, now, nothing))
+	api.secret.Data, api.secret.ResourceVersion = other, api.next()
+	r.seeSecret()
+	r.act(t)
+	if !r.CA().Equal(own) {
+		t.Fatal("served before any API server can trust it")
+	}
+	if n := len(blocks(api.bundle(), "CERTIFICATE")); n != 2 {
+		t.Errorf("%d authorities in caBundle", n)
+	}
+	trustsServed(t, r, api.bundle(), now)
+	now = now.Add(r.settle)
+	r.act(t) // it has been seen now
+	now = now.Add(r.settle)
+	r.act(t)
+	if r.CA().Equal(own) {
+		t.Error("not served when it is trusted")
+	}
+	trustsServed(t, r, api.bundle(), now)
+}
+
 func TestErrorsOfTheAPIServerCostNoCertificate(t *testing.T) {
 	for _, c := range []struct {
 		name string
