@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,47 +11,47 @@ import (
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"tokenward.dev/tokenward/test/chart"
 	"tokenward.dev/tokenward/test/cluster"
 )
 
-// range of a drill: a control plane that reaches the webhook through a balancer.
+// drillGround is a control plane that reaches Services.
 type drillGround struct {
-	plane  *cluster.Cluster
-	client kubernetes.Interface
-	socket string
+	plane   *cluster.Cluster
+	client  kubernetes.Interface
+	network *serviceNetwork
 }
 
 func newDrillGround(t *testing.T) *drillGround {
 	t.Helper()
-	socket := filepath.Join(t.TempDir(), "s")
-	g := &drillGround{socket: socket}
-	g.plane, g.client = ownPlaneWith(t, map[string]string{"egress-selector-config-file": serviceNetwork(t, socket)})
+	g := &drillGround{network: newServiceNetwork(t)}
+	g.plane, g.client = ownPlaneWith(t, map[string]string{"egress-selector-config-file": g.network.egress})
 	return g
 }
 
-// drill is two replicas behind a balancer, asked about the pods of a namespace
-// with failurePolicy Fail, and a stream of pods that should all pass.
+// drill is a release of the chart with failurePolicy Fail, that makes its own
+// certificate: its rights, its flags, its webhook configurations. Its replicas
+// are processes behind a balancer, and a stream of pods should all pass.
 type drill struct {
 	*drillGround
-	ns       string // where Tokenward is, and where the pods are
-	name     string // of the webhook configuration
+	*installation
+	ns       string // of the release
+	pods     string // the namespace that it is asked about
+	name     string // of the webhook configurations, and the Service
 	flags    []string
 	balancer *serviceBalancer
 	replicas []*server
 	stream   *stream
 }
 
-// register says how a webhook configuration points at the balancer.
+// register says how the API server is to reach a path of the webhook. The
+// release's own way, nil, is what production does: HTTP/1.1 to the Service's name.
 type register func(d *drill, path string) admissionregistrationv1.WebhookClientConfig
-
-// byService is what production does: HTTP/1.1 to the Service's name.
-func byService(d *drill, path string) admissionregistrationv1.WebhookClientConfig {
-	return admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{Namespace: d.ns, Name: "tokenward", Path: &path}}
-}
 
 // byURL gets HTTP/2, since the host is local.
 func byURL(d *drill, path string) admissionregistrationv1.WebhookClientConfig {
@@ -60,17 +59,37 @@ func byURL(d *drill, path string) admissionregistrationv1.WebhookClientConfig {
 	return admissionregistrationv1.WebhookClientConfig{URL: &url}
 }
 
-func (g *drillGround) start(t *testing.T, how register, flags ...string) *drill {
+// release installs the chart, without webhook configurations and replicas.
+func (g *drillGround) release(t *testing.T, flags ...string) *drill {
 	t.Helper()
-	d := &drill{drillGround: g, balancer: newServiceBalancer(t, g.socket)}
-	ns, err := g.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "drill-"}}, metav1.CreateOptions{})
+	made, err := g.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "drill-"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.ns, d.name = ns.Name, ns.Name
-	d.flags = append([]string{
-		"--pod-namespace=" + d.ns, "--webhook-configuration=" + d.name, "--policy-file=" + policyFile(t, strict),
-	}, flags...)
+	d := &drill{drillGround: g, ns: made.Name, pods: made.Name + "-pods"}
+	_, err = g.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: d.pods}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := chart.Release{Name: d.ns, Namespace: d.ns}
+	d.name = release.Fullname()
+	d.installation = installIn(t, g.plane, release.With(map[string]any{"webhook": map[string]any{"failurePolicy": "Fail"}}))
+	deployment, err := chart.Into[appsv1.Deployment](d.objects, "Deployment")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, arg := range deployment.Spec.Template.Spec.Containers[0].Args {
+		d.flags = append(d.flags, strings.ReplaceAll(arg, "$(POD_NAMESPACE)", d.ns))
+	}
+	d.flags = append(d.flags, flags...)
+	return d
+}
+
+// start begins a drill: two replicas are ready, and pods pass.
+func (g *drillGround) start(t *testing.T, how register, flags ...string) *drill {
+	t.Helper()
+	d := g.release(t, append([]string{"--policy-file=" + policyFile(t, strict)}, flags...)...)
+	d.balancer = newServiceBalancer(t)
 	d.prepare(t)
 	d.configure(t, how)
 	for range 2 {
@@ -85,64 +104,73 @@ func (g *drillGround) start(t *testing.T, how register, flags ...string) *drill 
 func (d *drill) prepare(t *testing.T) {
 	t.Helper()
 	waitUntil(t, func() error {
-		_, err := d.client.CoreV1().ServiceAccounts(d.ns).Get(t.Context(), "default", metav1.GetOptions{})
+		_, err := d.client.CoreV1().ServiceAccounts(d.pods).Get(t.Context(), "default", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		_, err = d.client.CoreV1().ConfigMaps(d.ns).Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
+		_, err = d.client.CoreV1().ConfigMaps(d.pods).Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
 		return err
 	})
-	_, err := d.client.CoreV1().Secrets(d.ns).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "there"}}, metav1.CreateOptions{})
+	_, err := d.client.CoreV1().Secrets(d.pods).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "there"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = d.client.CoreV1().Services(d.ns).Create(t.Context(), &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: "tokenward"},
-		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443}}},
-	}, metav1.CreateOptions{})
+	service, err := chart.Into[corev1.Service](d.objects, "Service")
 	if err != nil {
 		t.Fatal(err)
 	}
+	if service, err = d.client.CoreV1().Services(d.ns).Create(t.Context(), service, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	d.network.route(service.Spec.ClusterIP, d.balancer.carry)
 }
 
-// configure makes the webhook configurations, without a caBundle.
+// configure makes the release's webhook configurations, which have no caBundle.
+// They are asked about the namespace of the pods alone.
 func (d *drill) configure(t *testing.T, how register) {
 	t.Helper()
-	config := loadConfiguration(t)
-	pods := config.Webhooks[0]
-	pods.ClientConfig = how(d, "/validate/pods")
-	fail := admissionregistrationv1.Fail
-	pods.FailurePolicy = &fail
-	pods.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: d.ns}}
-	_, err := d.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(t.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: d.name}, Webhooks: []admissionregistrationv1.ValidatingWebhook{pods},
-	}, metav1.CreateOptions{})
-	if err != nil {
+	only := metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{d.pods}}
+	change := func(selector, objects **metav1.LabelSelector, c *admissionregistrationv1.WebhookClientConfig) {
+		if *selector == nil { // policies have no namespace, and other tests have policies
+			*objects = &metav1.LabelSelector{MatchLabels: map[string]string{"no": "such"}}
+		} else {
+			(*selector).MatchExpressions = append((*selector).MatchExpressions, only)
+		}
+		if how != nil {
+			*c = how(d, *c.Service.Path)
+		}
+	}
+	v, err1 := d.validating()
+	m, err2 := d.mutating()
+	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
+	for i := range v.Webhooks {
+		change(&v.Webhooks[i].NamespaceSelector, &v.Webhooks[i].ObjectSelector, &v.Webhooks[i].ClientConfig)
+	}
+	for i := range m.Webhooks {
+		change(&m.Webhooks[i].NamespaceSelector, &m.Webhooks[i].ObjectSelector, &m.Webhooks[i].ClientConfig)
+	}
+	api := d.client.AdmissionregistrationV1()
+	_, err1 = api.ValidatingWebhookConfigurations().Create(t.Context(), v, metav1.CreateOptions{})
+	_, err2 = api.MutatingWebhookConfigurations().Create(t.Context(), m, metav1.CreateOptions{})
 	t.Cleanup(func() {
-		_ = d.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Delete(context.Background(), d.name, metav1.DeleteOptions{})
+		_ = api.ValidatingWebhookConfigurations().Delete(context.Background(), d.name, metav1.DeleteOptions{})
+		_ = api.MutatingWebhookConfigurations().Delete(context.Background(), d.name, metav1.DeleteOptions{})
 	})
-	// One that is never asked: its caBundle counts as well.
-	_, err = d.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: d.name}, Webhooks: []admissionregistrationv1.MutatingWebhook{{
-			Name: "mutate.pods.tokenward.dev", ClientConfig: how(d, "/mutate/pods"), SideEffects: pods.SideEffects,
-			AdmissionReviewVersions: pods.AdmissionReviewVersions,
-		}},
-	}, metav1.CreateOptions{})
-	if err != nil {
+	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = d.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(context.Background(), d.name, metav1.DeleteOptions{})
-	})
 }
 
-func (d *drill) addReplica(t *testing.T) {
+func (d *drill) addReplica(t *testing.T) *server {
 	t.Helper()
-	s := replica(t, d.plane.Kubeconfig, d.flags...)
+	s := replica(t, d.kubeconfig, d.flags...)
 	d.replicas = append(d.replicas, s)
-	d.balancer.add(s)
+	if d.balancer != nil {
+		d.balancer.add(s)
+	}
+	return s
 }
 
 // retire ends the oldest replica as Kubernetes does.
@@ -183,7 +211,7 @@ func (d *drill) newStream(t *testing.T) *stream {
 	for worker := range streamWorkers {
 		s.done.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				_, err := d.client.CoreV1().Pods(d.ns).Create(ctx, pod(fmt.Sprintf("p-%d-%d", worker, i), secretVolume("there", false)), metav1.CreateOptions{})
+				_, err := d.client.CoreV1().Pods(d.pods).Create(ctx, pod(fmt.Sprintf("p-%d-%d", worker, i), secretVolume("there", false)), metav1.CreateOptions{})
 				switch {
 				case err == nil:
 					s.passed.Add(1)
@@ -255,8 +283,18 @@ func (d *drill) finish(t *testing.T) {
 
 func (d *drill) stillAsked(t *testing.T) {
 	t.Helper()
-	_, err := d.client.CoreV1().Pods(d.ns).Create(t.Context(), pod("bad", secretVolume("gone", false)), metav1.CreateOptions{})
+	_, err := d.client.CoreV1().Pods(d.pods).Create(t.Context(), pod("bad", secretVolume("gone", false)), metav1.CreateOptions{})
 	if err == nil || !strings.Contains(err.Error(), `Secret "gone"`) {
 		t.Errorf("a pod without its Secret is not refused: %v", err)
+	}
+}
+
+// noRightIsMissing fails the test if the API server refused a replica anything.
+func (d *drill) noRightIsMissing(t *testing.T) {
+	t.Helper()
+	for _, s := range d.replicas {
+		if strings.Contains(s.log.String(), "forbidden") {
+			t.Error("the release lacks a right: see the log")
+		}
 	}
 }

@@ -41,7 +41,14 @@ func (d *drill) bundles(ctx context.Context) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return [][]byte{v.Webhooks[0].ClientConfig.CABundle, m.Webhooks[0].ClientConfig.CABundle}, nil
+	var all [][]byte
+	for _, w := range v.Webhooks {
+		all = append(all, w.ClientConfig.CABundle)
+	}
+	for _, w := range m.Webhooks {
+		all = append(all, w.ClientConfig.CABundle)
+	}
+	return all, nil
 }
 
 // setBundles does what somebody's hand, or tool, may do.
@@ -70,7 +77,7 @@ func (d *drill) mended() error {
 		return err
 	}
 	for _, b := range bundles {
-		if !bytes.Equal(b, secret.Data["ca.crt"]) {
+		if len(b) == 0 || !bytes.Equal(b, secret.Data["ca.crt"]) {
 			return fmt.Errorf("caBundle is not the Secret's ca.crt, but %d bytes", len(b))
 		}
 	}
@@ -78,7 +85,7 @@ func (d *drill) mended() error {
 }
 
 func (d *drill) secret(ctx context.Context) (*corev1.Secret, error) {
-	return d.client.CoreV1().Secrets(d.ns).Get(ctx, "tokenward-serving-cert", metav1.GetOptions{})
+	return d.client.CoreV1().Secrets(d.ns).Get(ctx, d.name+"-serving", metav1.GetOptions{})
 }
 
 // authorities are those that the API server is told to trust.
@@ -156,7 +163,7 @@ func (d *drill) shakeHands(t *testing.T) {
 func (d *drill) handshake(ctx context.Context, bundle []byte) error {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(bundle)
-	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: pool, ServerName: "tokenward." + d.ns + ".svc"}}
+	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: pool, ServerName: d.name + "." + d.ns + ".svc"}}
 	conn, err := dialer.DialContext(ctx, "tcp", d.balancer.address)
 	if err != nil {
 		return err

@@ -1,14 +1,12 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,11 +21,11 @@ import (
 func replica(t *testing.T, kubeconfig string, flags ...string) *server {
 	t.Helper()
 	s := &server{port: freePort(t), health: freePort(t), metrics: freePort(t), exited: make(chan error, 1)}
-	s.command = exec.Command(binary, append([]string{
-		"--kubeconfig=" + kubeconfig, "--self-signed", "--webhook-host=127.0.0.1", "--webhook-port=" + strconv.Itoa(s.port),
-		"--health-addr=127.0.0.1:" + strconv.Itoa(s.health), "--metrics-addr=127.0.0.1:" + strconv.Itoa(s.metrics),
-		"--shutdown-delay=1s",
-	}, flags...)...)
+	// What is given last counts.
+	s.command = exec.Command(binary, append(flags,
+		"--kubeconfig="+kubeconfig, "--self-signed", "--webhook-host=127.0.0.1", "--webhook-port="+strconv.Itoa(s.port),
+		"--health-addr=127.0.0.1:"+strconv.Itoa(s.health), "--metrics-addr=127.0.0.1:"+strconv.Itoa(s.metrics), "--shutdown-delay=1s",
+	)...)
 	s.command.Stdout, s.command.Stderr = &s.log, &s.log
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.command.Start(); err != nil {
@@ -51,8 +49,7 @@ const pollReadiness = 50 * time.Millisecond
 // those that are ready; a connection that is open lives on. It does not try
 // another one where a connection fails, as kube-proxy doesn't.
 type serviceBalancer struct {
-	address string // of TCP, 127.0.0.1
-	socket  string // of a Unix socket, for CONNECT
+	address string
 
 	mu       sync.Mutex
 	backends []*backend
@@ -66,24 +63,18 @@ type backend struct {
 	stop   context.CancelFunc
 }
 
-// newServiceBalancer listens on a port, and as a proxy on a Unix socket, by which the
-// API server reaches the address of a Service: see serviceNetwork.
-func newServiceBalancer(t *testing.T, socket string) *serviceBalancer {
+// newServiceBalancer listens on a port of 127.0.0.1; a serviceNetwork brings it
+// the connections to a Service, too.
+func newServiceBalancer(t *testing.T) *serviceBalancer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &serviceBalancer{address: l.Addr().String(), socket: socket, conns: map[net.Conn]bool{}}
-	go b.accept(l, func(net.Conn) error { return nil })
-	go b.accept(u, acceptConnect)
+	b := &serviceBalancer{address: l.Addr().String(), conns: map[net.Conn]bool{}}
+	go accept(l, b.carry)
 	t.Cleanup(func() {
 		_ = l.Close()
-		_ = u.Close()
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		for _, s := range b.backends {
@@ -94,6 +85,16 @@ func newServiceBalancer(t *testing.T, socket string) *serviceBalancer {
 		}
 	})
 	return b
+}
+
+func accept(l net.Listener, handle func(net.Conn)) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go handle(conn)
+	}
 }
 
 // add follows the readiness of a replica.
@@ -166,43 +167,6 @@ func (b *serviceBalancer) next() *server {
 	return nil
 }
 
-func (b *serviceBalancer) accept(l net.Listener, greet func(net.Conn) error) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go b.carry(conn, greet)
-	}
-}
-
-// acceptConnect reads an HTTP CONNECT, whatever its target, and agrees.
-func acceptConnect(conn net.Conn) error {
-	var head []byte
-	one := make([]byte, 1) // not a byte more: what follows is TLS
-	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
-		if _, err := io.ReadFull(conn, one); err != nil {
-			return err
-		}
-		head = append(head, one[0])
-	}
-	_, err := io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n")
-	return err
-}
-
-// serviceNetwork writes the configuration by which the API server reaches
-// Services through a proxy on a Unix socket.
-func serviceNetwork(t *testing.T, socket string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "egress.yaml")
-	writeFile(t, path, []byte(`apiVersion: apiserver.k8s.io/v1beta1
-kind: EgressSelectorConfiguration
-egressSelections:
-- {name: cluster, connection: {proxyProtocol: HTTPConnect, transport: {uds: {udsName: "`+socket+`"}}}}
-`))
-	return path
-}
-
 // halfCloser is a connection of which one direction can be closed.
 type halfCloser interface {
 	net.Conn
@@ -210,7 +174,7 @@ type halfCloser interface {
 }
 
 // carry joins a connection to one of a replica, until both have ended.
-func (b *serviceBalancer) carry(in net.Conn, greet func(net.Conn) error) {
+func (b *serviceBalancer) carry(in net.Conn) {
 	s := b.next()
 	if s == nil {
 		_ = in.Close()
@@ -222,9 +186,6 @@ func (b *serviceBalancer) carry(in net.Conn, greet func(net.Conn) error) {
 		return
 	}
 	b.keep(in, out)
-	if err := greet(in); err != nil {
-		_ = out.Close()
-	}
 	var group sync.WaitGroup
 	for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
 		group.Go(func() {
