@@ -160,7 +160,9 @@ func drillReplicaKilled(t *testing.T, g *drillGround, how register) {
 	if err := d.replicas[0].command.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	<-d.replicas[0].exited
+	if err := <-d.replicas[0].exited; err == nil {
+		t.Error("it ended in peace")
+	}
 	d.stream.more(t, 200)
 	d.limited(t)
 }
