@@ -52,6 +52,10 @@ const (
 	Failed    Why = "failed"     // any other error
 	NotServed Why = "not served" // the API server does not know the kind
 	Declared  Why = "declared"   // a case or a cluster state says so
+
+	// NotGiven says of what is absent that it is not among the manifests at hand,
+	// which are not all that there is.
+	NotGiven Why = "not given"
 )
 
 // Kinds beyond those that a PodSpec can point at.
@@ -110,7 +114,10 @@ type Query struct {
 // Fact answers a query. It never holds the value of a key.
 type Fact struct {
 	State State
-	Why   Why // where State, that of a key, or what the object holds is unknown
+	Why   Why // where State, that of a key, or what the object holds is unknown; or NotGiven
+	// Provided names what makes the object, such as "ExternalSecret shop/db", where
+	// that is all that is known of it: its keys are Unknown, and that is no fault.
+	Provided string
 	// Keys has the state of every key that was asked for.
 	Keys map[string]State
 	// Labels of a Namespace, and all of it as decoded JSON without managedFields.
@@ -173,7 +180,9 @@ func (f *Fact) Key(name string) State {
 
 // Known reports whether the answer tells all that was asked: not only that the
 // object exists, while what it holds could not be read.
-func (f *Fact) Known() bool { return f.State != Unknown && f.Why == NotAsked }
+func (f *Fact) Known() bool {
+	return f.State == Absent || (f.State == Present && f.Why == NotAsked)
+}
 
 // answers reports whether the fact settles the query, be it with "unknown".
 func (f *Fact) answers(q *Query) bool {

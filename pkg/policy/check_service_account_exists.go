@@ -11,7 +11,8 @@ func serviceAccountExists() Check {
 		id:      "service-account-exists",
 		applies: func(r *reference.Reference) bool { return r.Kind == reference.ServiceAccount },
 	}
-	// The API server itself refuses a Pod whose account does not exist.
+	// The API server itself refuses a Pod whose account does not exist; of one that
+	// is only written down nobody else tells.
 	return Check{
 		ID:      c.id,
 		Title:   "an account that does not exist (of workload templates)",
@@ -20,12 +21,12 @@ func serviceAccountExists() Check {
 on the ReplicaSet, Job or StatefulSet tells: ` + "`error looking up service account`" + `.`,
 		Remedy: `Create the ServiceAccount, or correct ` + "`serviceAccountName`" + ` in the template.`,
 		Needs: func(in *Input, ask func(facts.Query)) {
-			if in.Pod.Template {
+			if in.Pod.AsWritten() {
 				c.needs(in, ask)
 			}
 		},
 		Find: func(in *Input, report func(Finding)) {
-			if in.Pod.Template {
+			if in.Pod.AsWritten() {
 				c.find(in, report)
 			}
 		},

@@ -51,7 +51,7 @@ func (in *Input) findDefaultToken(id string, report func(Finding)) {
 	if has == facts.Absent || (in.Old != nil && in.Old.Spec.ServiceAccountName == defaultAccount && in.projectsToken(in.Old) == has) {
 		return // an UPDATE did not change it
 	}
-	f := Finding{Path: in.Pod.Prefix + "spec.serviceAccountName", Object: in.ownAccount(), State: facts.Present, Echo: in.Pod.Template}
+	f := Finding{Path: in.Pod.Prefix + "spec.serviceAccountName", Object: in.ownAccount(), State: facts.Present, Echo: in.Pod.Template && !in.Pod.Written}
 	if has == facts.Unknown {
 		f.State = facts.Unknown
 	}

@@ -29,6 +29,11 @@ func tokenSecretOwner() Check {
 				return &fault{state: facts.Unknown, text: func(quote func(string) string) string {
 					return "is of account " + quote(h.secret.Account) + ", which could not be looked up (" + whyText(account.Why) + "). " + whyCure(account.Why)
 				}}
+			case account.State == facts.Absent && account.Why == facts.NotGiven:
+				return wrong(func(quote func(string) string) string {
+					return "is of account " + quote(h.secret.Account) + ", which is not among the manifests: without it nobody fills the Secret. " +
+						"Create the account, or mount a projected token."
+				})
 			case account.State == facts.Absent:
 				return wrong(func(quote func(string) string) string {
 					return "is of account " + quote(h.secret.Account) + ", which is gone: calls answer 401. " +

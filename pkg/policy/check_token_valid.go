@@ -103,8 +103,8 @@ func TokenVerdict(held *facts.HeldToken, get func(facts.Object) facts.Fact, now 
 			return token.Object{}, facts.Fact{}
 		}
 		f := get(facts.Object{Kind: kind, Namespace: namespace, Name: ref.Name})
-		if !f.Known() {
-			return token.Object{}, facts.Fact{}
+		if !f.Known() || f.Why == facts.NotGiven {
+			return token.Object{}, facts.Fact{} // it may well be there
 		}
 		o := token.Object{State: tokenState(f.State), UID: f.UID, Deleting: f.Deleting}
 		if o.UID == "" { // manifests need not give it; an API server always does

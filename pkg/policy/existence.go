@@ -52,9 +52,9 @@ func (e existence) absent(in *Input, r *reference.Reference, report func(Finding
 	switch provided, class := in.provided(r); provided {
 	case facts.Present:
 	case facts.Unknown:
-		report(in.finding(r, r.Path, facts.Unknown, unknownProviderText(e.id, r, class, in.Facts.Get(class).Why)))
+		report(in.finding(r, r.Path, facts.Unknown, unknownProviderText(e.id, r, in.fact(r).Why, class, in.Facts.Get(class).Why)))
 	case facts.Absent:
-		report(in.finding(r, r.Path, facts.Absent, missingText(e.id, r, func(quote func(string) string) string {
+		report(in.finding(r, r.Path, facts.Absent, missingText(e.id, r, in.fact(r).Why, func(quote func(string) string) string {
 			if e.cure == nil {
 				return "Create it, or correct the name."
 			}
@@ -75,7 +75,7 @@ func (in *Input) provided(r *reference.Reference) (facts.State, facts.Object) {
 		switch f := in.Facts.Get(class); {
 		case f.State == facts.Present && slices.Contains(f.Names, r.Name):
 			state = facts.Present
-		case f.State == facts.Unknown && state == facts.Absent:
+		case (f.State == facts.Unknown || f.Why == facts.NotGiven) && state == facts.Absent:
 			state, undecided = facts.Unknown, class
 		}
 	})

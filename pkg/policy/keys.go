@@ -37,7 +37,7 @@ func (k keyExistence) find(in *Input, report func(Finding)) {
 		// One finding a reference: what is absent comes before what is unknown.
 		if absent := keysIn(r, &fact, facts.Absent); len(absent) > 0 {
 			report(in.finding(r, absent[0].Path, facts.Absent, missingKeyText(k.id, r, absent)))
-		} else if unknown := keysIn(r, &fact, facts.Unknown); len(unknown) > 0 {
+		} else if unknown := keysIn(r, &fact, facts.Unknown); len(unknown) > 0 && fact.Provided == "" {
 			path := unknown[0].Path
 			report(in.finding(r, path, facts.Unknown, unknownText(k.id, r, path, "the key is", fact.Why)))
 		}

@@ -50,10 +50,19 @@ func quote(name string, n int) string {
 func (f *Finding) line() string { return f.Check + ": " + f.Message }
 
 // missingText: `Secret "db" (spec.volumes[0].secret.secretName) does not exist: the pod will hang ...`
-func missingText(checkID string, r *reference.Reference, cure func(quote func(string) string) string) string {
+func missingText(checkID string, r *reference.Reference, why facts.Why, cure func(quote func(string) string) string) string {
 	return message(checkID, func(quote func(string) string) string {
-		return subject(r, quote) + " (" + r.Path + ") does not exist: " + r.Use.Consequence() + ". " + cure(quote)
+		return subject(r, quote) + " (" + r.Path + ") " + absentText(why) + r.Use.Consequence() + ". " + cure(quote)
 	})
+}
+
+// absentText says no more than is known: what is not among some manifests may
+// come from elsewhere.
+func absentText(why facts.Why) string {
+	if why == facts.NotGiven {
+		return "is not among the manifests: unless something else makes it, "
+	}
+	return "does not exist: "
 }
 
 // missingKeyText: `Secret "db" has no key "user" (spec...items[0].key): the pod will hang ...`
@@ -78,9 +87,13 @@ func unknownText(checkID string, r *reference.Reference, path, what string, why 
 
 // unknownProviderText is for a Secret that does not exist, while it could not be
 // found out whether the class makes it.
-func unknownProviderText(checkID string, r *reference.Reference, class facts.Object, why facts.Why) string {
+func unknownProviderText(checkID string, r *reference.Reference, absent facts.Why, class facts.Object, why facts.Why) string {
+	missing := "does not exist"
+	if absent == facts.NotGiven {
+		missing = "is not among the manifests"
+	}
 	return message(checkID, func(quote func(string) string) string {
-		return subject(r, quote) + " (" + r.Path + ") does not exist, and whether " + string(class.Kind) + " " + quote(class.Name) +
+		return subject(r, quote) + " (" + r.Path + ") " + missing + ", and whether " + string(class.Kind) + " " + quote(class.Name) +
 			" makes it is unknown (" + whyText(why) + "): if not, " + r.Use.Consequence() + "."
 	})
 }
@@ -98,6 +111,8 @@ func whyText(why facts.Why) string {
 		return "not asked"
 	case facts.Declared:
 		return "declared unknown"
+	case facts.NotGiven:
+		return "not among the manifests"
 	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed:
 	}
 	return string(why)
@@ -111,6 +126,8 @@ func whyCure(why facts.Why) string {
 		return "The API server does not serve this kind."
 	case facts.Declared:
 		return "Declare it present or absent to know."
+	case facts.NotGiven:
+		return "Give its manifest, too, to know."
 	case facts.NotAsked, facts.Timeout, facts.Throttled, facts.Failed:
 	}
 	return "Try again; if it stays so, see Tokenward's log."

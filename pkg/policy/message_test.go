@@ -19,10 +19,10 @@ func TestMessagesFitWhateverTheNames(t *testing.T) {
 		}
 		id := strings.Repeat("x", maxCheckID)
 		for _, text := range []string{
-			missingText(id, r, func(quote func(string) string) string { return "Use " + quote(name) + "." }),
+			missingText(id, r, facts.NotGiven, func(quote func(string) string) string { return "Use " + quote(name) + "." }),
 			missingKeyText(id, r, r.Keys),
 			unknownText(id, r, r.Path, "it is", facts.Forbidden),
-			unknownProviderText(id, r, facts.Object{Name: name}, facts.Timeout),
+			unknownProviderText(id, r, facts.NotGiven, facts.Object{Name: name}, facts.Timeout),
 		} {
 			if len(id)+2+len(text) > MaxMessage || strings.ContainsAny(text, "\n\r\t") {
 				t.Errorf("%d characters: %q", len(text), text)

@@ -17,9 +17,10 @@ import (
 const accountDirectory = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 // automounts tells whether the API server will give the pods of a template the
-// token volume: Unknown where the account can't be read. Pods have it already.
+// token volume: Unknown where the account can't be read. Pods that it was asked
+// to take have it already.
 func (in *Input) automounts(pod *workload.Pod) facts.State {
-	if !pod.Template {
+	if !pod.AsWritten() {
 		return facts.Absent
 	}
 	if mount := pod.Spec.AutomountServiceAccountToken; mount != nil {
@@ -45,7 +46,7 @@ func (in *Input) ownAccount() facts.Object {
 
 // asksAutomount asks for the account where it decides on the token volume.
 func (in *Input) asksAutomount(ask func(facts.Query)) {
-	if in.Pod.Template && in.Pod.Spec.AutomountServiceAccountToken == nil {
+	if in.Pod.AsWritten() && in.Pod.Spec.AutomountServiceAccountToken == nil {
 		ask(facts.Query{Object: in.ownAccount(), Inside: true})
 	}
 }

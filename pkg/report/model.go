@@ -28,6 +28,8 @@ type Object struct {
 	UID        string `json:"uid,omitempty"`
 	// Source is where the object starts in a file; nil for a live one.
 	Source *Position `json:"source,omitempty"`
+	// Template is the file of a chart that Helm rendered it from, if it says so.
+	Template string `json:"template,omitempty"`
 }
 
 // String returns the object as it is named to people: "Deployment shop/web".

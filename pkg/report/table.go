@@ -3,8 +3,10 @@ package report
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 	"unicode/utf8"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
@@ -42,7 +44,7 @@ func writeTable(w io.Writer, r *Report, o Options) error {
 		if i == 0 {
 			b.WriteString("Not written down, but made by something that is:\n")
 		}
-		for _, line := range wrap(p.Object+" by "+p.By, lineWidth-2) {
+		for _, line := range wrap(shown(p.Object+" by "+p.By), lineWidth-2) {
 			b.WriteString("  " + line + "\n")
 		}
 	}
@@ -55,14 +57,27 @@ func writeTable(w io.Writer, r *Report, o Options) error {
 }
 
 func heading(f *Result, o Options) string {
-	name := f.Subject.String()
+	name := shown(f.Subject.String())
 	if o.Colour {
 		name = "\x1b[1m" + name + "\x1b[0m"
 	}
 	if s := f.Subject.Source; s != nil {
-		return fmt.Sprintf("%s\n  in %s:%d\n", name, s.File, s.Line)
+		from := ""
+		if f.Subject.Template != "" {
+			from = "\n  from " + shown(f.Subject.Template)
+		}
+		return fmt.Sprintf("%s\n  in %s:%d%s\n", name, shown(s.File), s.Line, from)
 	}
 	return name + "\n"
+}
+
+// shown is what may be printed of names that anybody may have written: no
+// control character reaches the terminal.
+func shown(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.QuoteToASCII(text)
+	}
+	return text
 }
 
 // remarks tells what is to be said of a finding besides its message.
@@ -80,7 +95,11 @@ func (f *Result) remarks() []string {
 	if f.Exempted != "" {
 		out = append(out, "exempted: "+f.Exempted)
 	}
-	return append(out, f.Notes...)
+	out = append(out, f.Notes...)
+	for i := range out {
+		out[i] = shown(out[i])
+	}
+	return out
 }
 
 // label is the action of a finding in one word, of five letters at most.
@@ -160,10 +179,10 @@ func writeWide(w io.Writer, r *Report, _ Options) error {
 		f := &r.Results[i]
 		where := f.Path
 		if f.Source != nil {
-			where = fmt.Sprintf("%s:%d", f.Source.File, f.Source.Line)
+			where = fmt.Sprintf("%s:%d", shown(f.Source.File), f.Source.Line)
 		}
 		message := strings.Join(append([]string{f.Message}, f.remarks()...), "; ")
-		if _, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.label(), f.State, f.Check, f.Subject.String(), f.About, where, message); err != nil {
+		if _, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.label(), f.State, f.Check, shown(f.Subject.String()), shown(f.About), where, message); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -33,6 +34,8 @@ type Document struct {
 	text   []byte
 	first  int    // line of the file at which text starts, counted from 1
 	prefix string // path of a part within the whole document
+	// root is the document as a tree with positions; nil where it is no YAML.
+	root func() *yaml.Node
 }
 
 // Part returns a part of the document as a document of its own, whose messages
@@ -62,7 +65,7 @@ func Split(source string, data []byte) ([]Document, error) {
 			return
 		}
 		index++
-		d := Document{Source: source, Index: index, JSON: content, text: text, first: first}
+		d := Document{Source: source, Index: index, JSON: content, text: text, first: first, root: sync.OnceValue(func() *yaml.Node { return tree(text) })}
 		if err != nil {
 			errs = append(errs, d.syntaxError())
 			return
@@ -263,8 +266,8 @@ func (d *Document) typeError(err error, into any) error {
 
 // find returns the path of the only scalar with a value.
 func (d *Document) find(value string) (path string, found bool) {
-	var root yaml.Node
-	if err := yaml.Unmarshal(d.text, &root); err != nil || len(root.Content) == 0 {
+	root := d.root()
+	if root == nil {
 		return "", false
 	}
 	count := 0
@@ -287,7 +290,7 @@ func (d *Document) find(value string) (path string, found bool) {
 		case yaml.AliasNode, yaml.DocumentNode:
 		}
 	}
-	walk("", root.Content[0])
+	walk("", root)
 	return path, count == 1
 }
 
@@ -314,23 +317,66 @@ func (d *Document) errorAt(line int, path, message string) error {
 	return fmt.Errorf("%s:%d: document %d: %s", d.Source, line, d.Index, message)
 }
 
+// tree reads a document again, for positions; nil if it is no YAML.
+func tree(text []byte) *yaml.Node {
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil || len(root.Content) == 0 {
+		return nil
+	}
+	return root.Content[0]
+}
+
+// Position returns the line and column of the file at which the value of the
+// field at path stands, or the innermost field around it that is there.
+func (d *Document) Position(path string) (line, column int) {
+	path = join(d.prefix, path)
+	if _, value := d.innermost(path); value != nil {
+		return d.first + value.Line - 1, value.Column
+	}
+	return d.first, 1
+}
+
 // line returns the line of the file at which the field at path stands, or the
 // innermost field around it that is there.
 func (d *Document) line(path string) int {
-	var root yaml.Node
-	if err := yaml.Unmarshal(d.text, &root); err != nil || len(root.Content) == 0 {
+	key, _ := d.innermost(path)
+	if key == nil {
 		return d.first
 	}
-	node := root.Content[0]
-	line := node.Line
+	return d.first + key.Line - 1
+}
+
+// innermost returns the key and the value of the field at path, or of the
+// innermost field around it that is there.
+func (d *Document) innermost(path string) (key, value *yaml.Node) {
+	root := d.root()
+	if root == nil {
+		return nil, nil
+	}
+	key, value = root, root
 	for _, step := range steps(path) {
-		key, value := child(node, step)
-		if value == nil {
+		k, v := child(value, step)
+		if v == nil {
 			break
 		}
-		node, line = value, key.Line
+		key, value = k, v
 	}
-	return d.first + line - 1
+	return key, value
+}
+
+// Comment returns the text of a comment line of the document that starts with a
+// prefix, such as "Source: "; empty if there is none before the first field.
+func (d *Document) Comment(prefix string) string {
+	for line := range bytes.Lines(d.text) {
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && line[0] != '#' {
+			break
+		}
+		if rest, ok := strings.CutPrefix(string(bytes.TrimLeft(line, "# ")), prefix); ok {
+			return rest
+		}
+	}
+	return ""
 }
 
 func child(node *yaml.Node, step string) (key, value *yaml.Node) {

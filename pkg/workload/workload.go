@@ -32,7 +32,14 @@ type Pod struct {
 	// Controlled is true where the template came from a controller that has a
 	// pod template of its own, as a ReplicaSet's comes from a Deployment.
 	Controlled bool
+	// Written is true where the object is only written down: no API server has
+	// given the pod what it gives to pods, nor is anybody asked to take it.
+	Written bool
 }
+
+// AsWritten reports whether the pod is still without what an API server gives to
+// pods: the token volume, above all.
+func (p *Pod) AsWritten() bool { return p.Template || p.Written }
 
 // Templates knows where the kinds that have a pod template have it. The zero
 // value knows no kind; start from BuiltinTemplates.
@@ -109,6 +116,12 @@ func (t Templates) pathOf(gvk schema.GroupVersionKind, resource schema.GroupVers
 	}
 	path, ok := t.resources[resource]
 	return path, ok
+}
+
+// Has reports whether a kind stands for pods: it is Pod, or has a pod template.
+func (t Templates) Has(gvk schema.GroupVersionKind) bool {
+	_, ok := t.pathOf(gvk, schema.GroupVersionResource{})
+	return ok || gvk.GroupKind() == schema.GroupKind{Kind: "Pod"}
 }
 
 // ErrNoPod is returned for an object that stands for no pod.

@@ -28,6 +28,7 @@ func Main(ctx context.Context, args []string, out, errOut io.Writer) int {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.AddCommand(newAuditCommand())
+	root.AddCommand(newCheckCommand())
 	root.AddCommand(newTestCommand())
 	root.SetArgs(args)
 	root.SetOut(out)

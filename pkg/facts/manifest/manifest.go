@@ -6,6 +6,7 @@
 package manifest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,14 @@ const rootCA = "kube-root-ca.crt"
 // Cluster is a cluster that manifests describe. The zero value is empty.
 type Cluster struct {
 	objects map[facts.Object]*object
+	// provided tells what will make an object that is not among the manifests; in
+	// all namespaces where the object has none.
+	provided map[facts.Object]string
+	// Namespace of objects that name none; "default" if empty.
+	Namespace string
+	// Given is set where the manifests are not all that there is: what they do not
+	// have is absent with facts.NotGiven.
+	Given bool
 	// Keys are what the API server accepts tokens by; nil where that is unknown.
 	Keys *token.KeySet
 }
@@ -129,18 +138,22 @@ func (c *Cluster) add(manifest []byte, otherwise metav1.TypeMeta) error {
 		}
 		return nil
 	}
+	if err := c.provide(&in); err != nil {
+		return fmt.Errorf("%s %s: %w", in.Kind, in.Metadata.Name, err)
+	}
 	kind, ok := kindOf(&in.TypeMeta)
 	if !ok {
 		return nil
+	}
+	if in.Metadata.Name == "" && in.Metadata.GenerateName != "" {
+		return nil // nothing can point at it
 	}
 	if in.Metadata.Name == "" {
 		return fmt.Errorf("%s: metadata.name must be given", kind)
 	}
 	id := facts.Object{Kind: kind, Name: in.Metadata.Name}
 	if namespaced(kind) {
-		if id.Namespace = in.Metadata.Namespace; id.Namespace == "" {
-			id.Namespace = metav1.NamespaceDefault
-		}
+		id.Namespace = c.namespaceOf(&in)
 	}
 	o, err := in.object(kind)
 	if err != nil {
@@ -153,6 +166,16 @@ func (c *Cluster) add(manifest []byte, otherwise metav1.TypeMeta) error {
 	}
 	c.put(id, o)
 	return nil
+}
+
+func (c *Cluster) namespaceOf(in *content) string {
+	return cmp.Or(in.Metadata.Namespace, c.Namespace, metav1.NamespaceDefault)
+}
+
+// Namespaced reports whether a kind that facts come from has a namespace.
+func Namespaced(t *metav1.TypeMeta) bool {
+	kind, ok := kindOf(t)
+	return ok && namespaced(kind)
 }
 
 func namespaced(kind reference.Kind) bool {
@@ -169,6 +192,11 @@ func (in *content) object(kind reference.Kind) (*object, error) {
 		o.keys = map[string]struct{}{}
 		for _, data := range []map[string]json.RawMessage{in.Data, in.StringData, in.BinaryData} {
 			for key := range data {
+				o.keys[key] = struct{}{}
+			}
+		}
+		if in.toBeFilled() {
+			for _, key := range []string{corev1.ServiceAccountTokenKey, corev1.ServiceAccountRootCAKey, corev1.ServiceAccountNamespaceKey} {
 				o.keys[key] = struct{}{}
 			}
 		}
@@ -233,22 +261,45 @@ func (c *Cluster) Declare(id facts.Object, state facts.State) {
 func (c *Cluster) Gather(needs func(*facts.Set) []facts.Query) *facts.Set {
 	return facts.Collect(needs, func(queries []facts.Query, set *facts.Set) {
 		for i := range queries {
-			set.Put(queries[i].Object, c.answer(&queries[i]))
+			f, _ := c.Answer(&queries[i])
+			set.Put(queries[i].Object, f)
 		}
 	})
 }
 
-func (c *Cluster) answer(q *facts.Query) facts.Fact {
+// Answer answers one query. It is not told where no manifest speaks of the
+// object, so that it is only implied: present or absent.
+func (c *Cluster) Answer(q *facts.Query) (f facts.Fact, told bool) {
 	switch {
 	case q.Kind == facts.TokenSecretsOf:
-		return c.tokenSecretsOf(q)
+		f = c.tokenSecretsOf(q)
+		return f, len(f.Names) > 0
 	case q.SignerName != "":
-		return c.bundlesOf(q)
+		f = c.bundlesOf(q)
+		return c.orNotGiven(f), f.State != facts.Absent
 	}
 	o := c.objects[q.Object]
-	if o == nil {
+	if told = o != nil; !told {
+		if by := c.provider(q.Object); by != "" {
+			return facts.Fact{State: facts.Present, Provided: by, Keys: unknownKeys(q.Keys), Inside: true, Fresh: true}, true
+		}
 		o = implied(q.Object)
 	}
+	f = c.factOf(q, o)
+	if !told {
+		f = c.orNotGiven(f)
+	}
+	return f, told
+}
+
+func (c *Cluster) orNotGiven(f facts.Fact) facts.Fact {
+	if f.State == facts.Absent && c.Given {
+		f.Why = facts.NotGiven
+	}
+	return f
+}
+
+func (c *Cluster) factOf(q *facts.Query, o *object) facts.Fact {
 	f := facts.Fact{State: o.state}
 	switch o.state {
 	case facts.Unknown:

@@ -24,6 +24,14 @@ func (t *text) UnmarshalJSON(data []byte) error {
 	return err
 }
 
+// toBeFilled reports whether the content is a token Secret that is yet to be
+// made: the token controller fills it as soon as it is
+// (k8s.io/kubernetes, pkg/controller/serviceaccount/tokens_controller.go).
+func (in *content) toBeFilled() bool {
+	return in.Type == corev1.SecretTypeServiceAccountToken && in.Metadata.CreationTimestamp.IsZero() &&
+		in.Metadata.Annotations[corev1.ServiceAccountNameKey] != ""
+}
+
 // secret returns the Secret with its values; one that is no base64 is kept as
 // it is, so that a token in it is malformed rather than absent.
 func (in *content) secret() *corev1.Secret {

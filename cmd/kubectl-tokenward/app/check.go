@@ -1,0 +1,198 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/check"
+	"tokenward.dev/tokenward/pkg/inventory"
+	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/policysource"
+	"tokenward.dev/tokenward/pkg/report"
+	"tokenward.dev/tokenward/pkg/workload"
+)
+
+// checkOptions are the flags of check.
+type checkOptions struct {
+	files, state, policyFiles, resources []string
+	recursive, live                      bool
+	output, failOn                       string
+	cluster                              *genericclioptions.ConfigFlags
+}
+
+func newCheckCommand() *cobra.Command {
+	o := &checkOptions{output: "table", failOn: string(v1alpha1.Warn), cluster: genericclioptions.NewConfigFlags(true)}
+	command := &cobra.Command{
+		Use:   "check -f FILE",
+		Short: "Judge manifests before they reach a cluster",
+		Long: `Judge the pods and workloads in manifests: whether the Secrets, ConfigMaps and
+accounts that they depend on are there, and whether their tokens work.
+
+What is there is looked up in the manifests themselves, then in those of
+--cluster-state, and then, with --live, in the cluster of your kubeconfig.
+Without --live nothing is sent to any cluster.
+
+It is judged by the TokenPolicies of --policy-file; without that flag by those
+of the cluster (--live) and those among the manifests; without any by the
+defaults of the checks. A workload is judged as its pods will be: what a policy
+denies to pods is denied, whatever its templateAction.
+
+Secrets and ConfigMaps that something among the manifests makes, such as an
+ExternalSecret or a Certificate, count as present and are named.
+
+Exit status: 0 nothing at or above --fail-on, 1 findings, 2 could not run.`,
+		Example: `  # A directory of manifests, and those below it
+  kubectl tokenward check -R -f deploy/
+
+  # What Helm would install
+  helm template web ./chart -n shop | kubectl tokenward check -n shop -f -
+
+  # With what the cluster has, by the policies that it has
+  kubectl tokenward check --live -f web.yaml
+
+  # By policies of your own, for GitHub code scanning
+  kubectl tokenward check -f deploy/ --policy-file policies.yaml -o sarif > check.sarif`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("check: unexpected argument %q; manifests are given by -f", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	f := command.Flags()
+	f.StringArrayVarP(&o.files, "filename", "f", nil, "file or directory with manifests, or - for stdin (repeatable)")
+	f.BoolVarP(&o.recursive, "recursive", "R", false, "also take what is below the directories")
+	f.StringArrayVar(&o.state, "cluster-state", nil, "file or directory with manifests of what the cluster has (repeatable)")
+	f.BoolVar(&o.live, "live", false, "look up in the cluster what the manifests do not have, and use its TokenPolicies")
+	f.StringArrayVar(&o.policyFiles, "policy-file", nil, "file with TokenPolicies to judge by, and by no others (repeatable)")
+	f.StringArrayVar(&o.resources, "workload-resource", nil,
+		"another resource with a pod template, such as argoproj.io/v1alpha1/rollouts=spec.template (repeatable)")
+	f.StringVarP(&o.output, "output", "o", o.output, strings.Join(report.Names(report.Formats()), ", "))
+	f.StringVar(&o.failOn, "fail-on", o.failOn, "exit with 1 for findings with this action or a stronger one: Deny, Warn, Audit or Never")
+	o.cluster.AddFlags(f)
+	return command
+}
+
+// run judges and writes the report.
+func (o *checkOptions) run(cmd *cobra.Command) error {
+	write, ok := report.Formats()[o.output]
+	if !ok {
+		return fmt.Errorf("--output: %q is none of %s", o.output, strings.Join(report.Names(report.Formats()), ", "))
+	}
+	failOn, err := o.failAction()
+	if err != nil {
+		return err
+	}
+	options, err := o.options(cmd)
+	if err != nil {
+		return err
+	}
+	r, err := check.Run(cmd.Context(), options)
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if err := write(out, r, report.Options{Colour: isTerminal(out), FailOn: failOn}); err != nil {
+		return err
+	}
+	if failOn != "" && r.AtLeast(failOn) {
+		return errFindings
+	}
+	return nil
+}
+
+// failAction returns the action of --fail-on, or "" for Never.
+func (o *checkOptions) failAction() (v1alpha1.Action, error) {
+	if strings.EqualFold(o.failOn, "Never") {
+		return "", nil
+	}
+	for _, action := range []v1alpha1.Action{v1alpha1.Deny, v1alpha1.Warn, v1alpha1.Audit} {
+		if strings.EqualFold(o.failOn, string(action)) {
+			return action, nil
+		}
+	}
+	return "", fmt.Errorf("--fail-on: %q is none of Deny, Warn, Audit, Never", o.failOn)
+}
+
+func (o *checkOptions) options(cmd *cobra.Command) (*check.Options, error) {
+	if len(o.files) == 0 {
+		return nil, errors.New("check: give manifests by -f FILE, -f DIRECTORY, or -f - for stdin")
+	}
+	if slices.Contains(o.files, check.Stdin) && slices.Contains(o.state, check.Stdin) {
+		return nil, errors.New("--cluster-state: stdin is what -f reads")
+	}
+	warn := func(text string) { cmd.PrintErrln("warning:", text) }
+	out := &check.Options{
+		Manifests: check.Input{Paths: o.files, Recursive: o.recursive, Stdin: cmd.InOrStdin()},
+		State:     check.Input{Paths: o.state, Recursive: true, Stdin: cmd.InOrStdin()},
+		Namespace: *o.cluster.Namespace, Templates: workload.BuiltinTemplates(),
+		Compiler: policy.NewCompiler(policy.Checks()), Only: len(o.policyFiles) > 0, Now: time.Now(), Warn: warn,
+	}
+	var err error
+	for _, text := range o.resources {
+		resource, path, err := workload.ParseResource(text)
+		if err == nil {
+			out.Templates, err = out.Templates.With(resource, path)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--workload-resource %q: %w", text, err)
+		}
+	}
+	if out.Policies, err = policysource.Read(o.policyFiles, out.Compiler); err != nil {
+		return nil, fmt.Errorf("--policy-file: %w", err)
+	}
+	if !o.live {
+		return out, o.noCluster(cmd.Flags())
+	}
+	return out, o.useCluster(cmd, out)
+}
+
+// noCluster refuses flags that say which cluster to ask, where none is asked.
+func (o *checkOptions) noCluster(given *pflag.FlagSet) error {
+	about := pflag.NewFlagSet("", pflag.ContinueOnError)
+	o.cluster.AddFlags(about)
+	var err error
+	about.VisitAll(func(f *pflag.Flag) {
+		if given.Changed(f.Name) && f.Name != "namespace" && f.Name != "cache-dir" {
+			err = fmt.Errorf("--%s: no cluster is asked without --live", f.Name)
+		}
+	})
+	return err
+}
+
+// useCluster makes the cluster answer, and its policies count.
+func (o *checkOptions) useCluster(cmd *cobra.Command, out *check.Options) error {
+	config, err := o.cluster.ToRESTConfig()
+	if err != nil {
+		return fmt.Errorf("--live: %w", err)
+	}
+	config.UserAgent = "tokenward/check"
+	if out.Namespace, _, err = o.cluster.ToRawKubeConfigLoader().Namespace(); err != nil {
+		return fmt.Errorf("--live: %w", err)
+	}
+	live, err := inventory.NewLive(cmd.Context(), config, logr.Discard())
+	if err != nil {
+		return fmt.Errorf("--live: %w", err)
+	}
+	if err := live.Reachable(); err != nil {
+		return fmt.Errorf("--live: %w", err)
+	}
+	out.Live = live
+	if out.Only {
+		return nil
+	}
+	if out.Policies, err = policysource.List(cmd.Context(), config, out.Compiler); err != nil {
+		return fmt.Errorf("--live: %w; give --policy-file to judge by other policies", err)
+	}
+	return nil
+}
