@@ -1,0 +1,124 @@
+package app
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	lacksSecret = `# Source: shop/templates/web.yaml
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  automountServiceAccountToken: false
+  containers: [{name: c, envFrom: [{secretRef: {name: db}}]}]
+`
+	hasSecret = "{apiVersion: v1, kind: Secret, metadata: {name: db}}\n"
+	denies    = "{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {checks: [{name: secret-exists, action: Deny}]}}\n"
+)
+
+func TestCheckCommand(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir) // messages show paths as they were given
+	for name, text := range map[string]string{
+		"web.yaml": lacksSecret, "secret.yaml": hasSecret, "policy.yaml": denies,
+		"all/web.yaml": lacksSecret, "all/deep/secret.json": `{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}}`, "all/notes.txt": "no",
+		"empty/notes.txt": "no", "values/values.yaml": "replicas: 2\n", "values/web.yaml": lacksSecret,
+		"broken.yaml": "a: b\n---\na: [\n", "chart/web.yaml": "metadata:\n  name: {{ .Release.Name }}\n",
+		"typo.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: web}\n", "twice.yaml": hasSecret + "---\n" + hasSecret,
+	} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const table = `Pod default/web
+  in web.yaml:2
+  from shop/templates/web.yaml
+  WARN  secret-exists (line 7)
+        Secret "db" (spec.containers[0].envFrom[0].secretRef.name) is not among
+        the manifests: unless something else makes it, the container will wait
+        in CreateContainerConfigError. Create it, or correct the name.
+
+1 object judged: 0 denied, 1 warned about, 0 recorded
+`
+	tests := []struct {
+		name     string
+		args     []string
+		stdin    string
+		status   int
+		out, err string // parts; "" for nothing
+	}{
+		{"a finding is a failure", []string{"-f", "web.yaml"}, "", exitFindings, table, ""},
+		{"unless a stronger one is asked for", []string{"-f", "web.yaml", "--fail-on", "deny"}, "", exitClean, table, ""},
+		{"or none", []string{"-f", "web.yaml", "--fail-on=Never"}, "", exitClean, table, ""},
+		{"a policy makes it stronger", []string{"-f", "web.yaml", "--fail-on", "Deny", "--policy-file", "policy.yaml"}, "", exitFindings, "DENY  secret-exists", ""},
+		{"two files", []string{"-f", "web.yaml", "-f", "secret.yaml"}, "", exitClean, "1 object judged: nothing found\n", ""},
+		{"what the cluster has", []string{"-f", "web.yaml", "--cluster-state", "all"}, "", exitClean, "1 object judged: nothing found\n", ""},
+		{"a directory, and not what is below it", []string{"-f", "all"}, "", exitFindings, "in all/web.yaml:2", ""},
+		{"a directory with what is below it", []string{"-R", "-f", "all"}, "", exitClean, "nothing found", ""},
+		{"a file that is given twice counts once", []string{"-f", "web.yaml", "-f", "./web.yaml"}, "", exitFindings, "1 object judged", ""},
+		{"stdin", []string{"-f", "-"}, lacksSecret, exitFindings, "in stdin:2", ""},
+		{"another namespace", []string{"-f", "web.yaml", "-n", "shop"}, "", exitFindings, "Pod shop/web", ""},
+		{"nothing but facts", []string{"-f", "secret.yaml"}, "", exitClean, "0 objects judged: nothing found", ""},
+		{"an object that is there twice is told", []string{"-f", "twice.yaml"}, "", exitClean, "0 objects judged",
+			"warning: twice.yaml:3: document 2: Secret default/db is in twice.yaml:1, too; the last one counts as a fact, all are judged"},
+		{"in a directory what is no manifest is passed over", []string{"-f", "values"}, "", exitFindings, "in values/web.yaml:2",
+			"warning: values/values.yaml:1: document 1: no manifest: apiVersion and kind must be given; passed over"},
+		{"a file that is none is an error", []string{"-f", "values/values.yaml"}, "", exitFailed, "", "error: values/values.yaml:1: document 1: no manifest: apiVersion and kind must be given"},
+		{"not YAML", []string{"-f", "broken.yaml"}, "", exitFailed, "", "error: broken.yaml:3: document 2: did not find expected node content"},
+		{"a template", []string{"-f", "chart"}, "", exitFailed, "", "chart/web.yaml seems to be a template: render it first, such as by helm template"},
+		{"a field of the wrong type", []string{"-f", "typo.yaml"}, "", exitFailed, "", "error: typo.yaml:1: document 1: not a Pod: "},
+		{"a file that is not there", []string{"-f", "gone.yaml"}, "", exitFailed, "", "error: stat gone.yaml: no such file or directory"},
+		{"a directory without manifests", []string{"-f", "empty"}, "", exitFailed, "", "there are no manifests in empty"},
+		{"no file", nil, "", exitFailed, "", "give manifests by -f FILE"},
+		{"a file without -f", []string{"web.yaml"}, "", exitFailed, "", `unexpected argument "web.yaml"; manifests are given by -f`},
+		{"a flag that there is not", []string{"-f", "web.yaml", "--fail"}, "", exitFailed, "", "unknown flag: --fail"},
+		{"an action that there is not", []string{"-f", "web.yaml", "--fail-on", "Error"}, "", exitFailed, "", `--fail-on: "Error" is none of Deny, Warn, Audit, Never`},
+		{"a format that there is not", []string{"-f", "web.yaml", "-o", "xml"}, "", exitFailed, "", `--output: "xml" is none of json, junit, sarif, table, wide, yaml`},
+		{"a cluster, but not asked", []string{"-f", "web.yaml", "--context", "prod"}, "", exitFailed, "", "--context: no cluster is asked without --live"},
+		{"a policy file that is no policy", []string{"-f", "web.yaml", "--policy-file", "secret.yaml"}, "", exitFailed, "", `--policy-file: secret.yaml:1: document 1: apiVersion: expected "tokenward.dev/v1alpha1"`},
+		{"a policy that is there twice", []string{"-f", "web.yaml", "--policy-file", "policy.yaml", "--policy-file", "policy.yaml"}, "", exitFailed, "", `TokenPolicy "p" is in policy.yaml, too`},
+		{"a cluster that does not answer", []string{"-f", "web.yaml", "--live", "--server", "https://127.0.0.1:1"}, "", exitFailed, "", "error: --live: the cluster does not answer: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errOut bytes.Buffer
+			if status := mainWith(t, tt.args, tt.stdin, &out, &errOut); status != tt.status {
+				t.Errorf("exit status %d, want %d", status, tt.status)
+			}
+			if !strings.Contains(out.String(), tt.out) || (tt.out == "" && out.Len() > 0) {
+				t.Errorf("printed %s\nwant    %s", out.String(), tt.out)
+			}
+			if !strings.Contains(errOut.String(), tt.err) || (tt.err == "" && errOut.Len() > 0) {
+				t.Errorf("error %s\nwant  %s", errOut.String(), tt.err)
+			}
+		})
+	}
+}
+
+func mainWith(t *testing.T, args []string, stdin string, out, errOut *bytes.Buffer) int {
+	t.Helper()
+	if stdin != "" {
+		file, err := os.CreateTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteString(stdin); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.Seek(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		before := os.Stdin
+		os.Stdin = file
+		defer func() { os.Stdin = before; _ = file.Close() }()
+	}
+	return Main(t.Context(), append([]string{"check"}, args...), out, errOut)
+}
