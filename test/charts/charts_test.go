@@ -20,6 +20,8 @@ const (
 	pullName = "the values name a pull Secret, and the chart makes none: who installs it must"
 )
 
+func ours() Chart { return Chart{Path: "charts/tokenward"} }
+
 func certManager() Chart {
 	return Chart{"github.com/cert-manager/cert-manager", "deploy/charts/cert-manager"}
 }
@@ -47,6 +49,23 @@ func TestEachFindingInAChartIsTrue(t *testing.T) {
 		objects                          int
 		want                             []expected
 	}{
+		{
+			name: "ours as it comes makes its certificate itself", release: "tokenward", namespace: "tokenward-system",
+			chart: ours(), objects: 1,
+		},
+		{
+			name: "ours with cert-manager mounts what a Certificate brings", release: "tokenward", namespace: "tokenward-system",
+			values: "{certificates: {mode: certManager}}", chart: ours(), objects: 1,
+			want: []expected{{"Secret tokenward-system/tokenward-serving by Certificate tokenward-system/tokenward-serving", "cert-manager makes it"}},
+		},
+		{
+			name: "ours with a certificate that somebody provides", release: "tokenward", namespace: "tokenward-system",
+			values: "{certificates: {mode: provided, secretName: our-tls, caBundle: PEM}, imagePullSecrets: [regcred]}", chart: ours(), objects: 1,
+			want: []expected{
+				{"Warn secret-exists: Deployment tokenward-system/tokenward: Secret tokenward-system/our-tls", "with mode provided the chart leaves the Secret to others"},
+				{"Warn image-pull-secret-exists: Deployment tokenward-system/tokenward: Secret tokenward-system/regcred", pullName},
+			},
+		},
 		{
 			// Its webhook keeps its certificate in a Secret that it reads by the API.
 			name: "cert-manager as it comes depends on nothing that is not in it", release: "cert-manager", namespace: "cert-manager",

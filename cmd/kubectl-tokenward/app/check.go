@@ -18,6 +18,7 @@ import (
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policysource"
 	"tokenward.dev/tokenward/pkg/report"
+	"tokenward.dev/tokenward/pkg/version"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -78,7 +79,7 @@ Exit status: 0 nothing at or above --fail-on, 1 findings, 2 could not run.`,
 	f.StringArrayVar(&o.resources, "workload-resource", nil,
 		"another resource with a pod template, such as argoproj.io/v1alpha1/rollouts=spec.template (repeatable)")
 	f.StringVarP(&o.output, "output", "o", o.output, strings.Join(report.Names(report.Formats()), ", "))
-	f.StringVar(&o.failOn, "fail-on", o.failOn, "exit with 1 for findings with this action or a stronger one: Deny, Warn, Audit or Never")
+	f.StringVar(&o.failOn, "fail-on", o.failOn, "exit with 1 for findings with this action or a stronger one: Deny, Warn or Audit; Off for never")
 	o.cluster.AddFlags(f)
 	return command
 }
@@ -89,7 +90,7 @@ func (o *checkOptions) run(cmd *cobra.Command) error {
 	if !ok {
 		return fmt.Errorf("--output: %q is none of %s", o.output, strings.Join(report.Names(report.Formats()), ", "))
 	}
-	failOn, err := o.failAction()
+	failOn, err := parseAction(o.failOn)
 	if err != nil {
 		return err
 	}
@@ -102,26 +103,13 @@ func (o *checkOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	out := cmd.OutOrStdout()
-	if err := write(out, r, report.Options{Colour: isTerminal(out), FailOn: failOn}); err != nil {
+	if err := write(out, r, report.Options{Colour: isTerminal(out), FailOn: failOn, Version: version.Get().Version}); err != nil {
 		return err
 	}
-	if failOn != "" && r.AtLeast(failOn) {
+	if failOn != v1alpha1.Off && r.AtLeast(failOn) {
 		return errFindings
 	}
 	return nil
-}
-
-// failAction returns the action of --fail-on, or "" for Never.
-func (o *checkOptions) failAction() (v1alpha1.Action, error) {
-	if strings.EqualFold(o.failOn, "Never") {
-		return "", nil
-	}
-	for _, action := range []v1alpha1.Action{v1alpha1.Deny, v1alpha1.Warn, v1alpha1.Audit} {
-		if strings.EqualFold(o.failOn, string(action)) {
-			return action, nil
-		}
-	}
-	return "", fmt.Errorf("--fail-on: %q is none of Deny, Warn, Audit, Never", o.failOn)
 }
 
 func (o *checkOptions) options(cmd *cobra.Command) (*check.Options, error) {
