@@ -2,9 +2,12 @@ package app
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -121,4 +124,23 @@ func mainWith(t *testing.T, args []string, stdin string, out, errOut *bytes.Buff
 		defer func() { os.Stdin = before; _ = file.Close() }()
 	}
 	return Main(t.Context(), append([]string{"check"}, args...), out, errOut)
+}
+
+func TestNoClusterIsAskedUnlessItIsAskedFor(t *testing.T) {
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		http.Error(w, "no", http.StatusTeapot)
+	}))
+	defer server.Close()
+	kubeconfig := writeCase(t, "kubeconfig", `{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}], clusters: [{name: c, cluster: {server: "`+server.URL+`"}}]}`)
+	t.Setenv("KUBECONFIG", kubeconfig)
+	manifests := writeCase(t, "web.yaml", lacksSecret)
+	var out, errOut bytes.Buffer
+	if status := Main(t.Context(), []string{"check", "-f", manifests}, &out, &errOut); status != exitFindings || asked.Load() != 0 {
+		t.Errorf("status %d, and %d requests without --live: %s", status, asked.Load(), errOut.String())
+	}
+	if status := Main(t.Context(), []string{"check", "--live", "-f", manifests}, &out, &errOut); status != exitFailed || asked.Load() == 0 {
+		t.Errorf("status %d, and %d requests with --live: %s", status, asked.Load(), errOut.String())
+	}
 }
