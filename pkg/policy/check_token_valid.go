@@ -5,7 +5,6 @@ import (
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
-	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/token"
 )
 
@@ -68,19 +67,12 @@ func eachNamed(in *Input, h *held, visit func(facts.Object)) {
 	if h.token == nil || h.token.Broken.Reason != "" || h.token.Signature.Verdict == token.Invalid {
 		return
 	}
-	c := &h.token.Claims
 	vouched := h.token.Signature.Verdict == token.Valid || h.token.Signature.Reason == token.ForeignAudience
-	one := func(kind reference.Kind, namespace string, ref *token.Ref) {
-		if ref != nil && ref.Name != "" && (vouched || namespace == in.Namespace) {
-			visit(facts.Object{Kind: kind, Namespace: namespace, Name: ref.Name})
+	facts.NamedBy(&h.token.Claims, func(o facts.Object) {
+		if vouched || o.Namespace == in.Namespace {
+			visit(o)
 		}
-	}
-	one(reference.ServiceAccount, c.Namespace, &c.ServiceAccount)
-	one(reference.Secret, c.Namespace, c.Secret)
-	one(facts.Pod, c.Namespace, c.Pod)
-	if c.Pod == nil { // the node of a pod's token is mere information
-		one(facts.Node, "", c.Node)
-	}
+	})
 }
 
 // verdictOn says what the API server would say to a held token.
@@ -97,42 +89,8 @@ func TokenVerdict(held *facts.HeldToken, get func(facts.Object) facts.Fact, now 
 	if held.Broken.Reason != "" {
 		return held.Broken
 	}
-	c := &held.Claims
-	known := func(kind reference.Kind, namespace string, ref *token.Ref) (token.Object, facts.Fact) {
-		if ref == nil || ref.Name == "" {
-			return token.Object{}, facts.Fact{}
-		}
-		f := get(facts.Object{Kind: kind, Namespace: namespace, Name: ref.Name})
-		if !f.Known() || f.Why == facts.NotGiven {
-			return token.Object{}, facts.Fact{} // it may well be there
-		}
-		o := token.Object{State: tokenState(f.State), UID: f.UID, Deleting: f.Deleting}
-		if o.UID == "" { // manifests need not give it; an API server always does
-			o.UID = ref.UID
-		}
-		return o, f
-	}
-	var named token.Facts
-	named.ServiceAccount, _ = known(reference.ServiceAccount, c.Namespace, &c.ServiceAccount)
-	var secret facts.Fact
-	named.Secret.Object, secret = known(reference.Secret, c.Namespace, c.Secret)
-	if secret.Secret != nil {
-		named.Secret.TokenHash, named.Secret.InvalidSince = secret.Secret.TokenHash, secret.Secret.MarkedInvalid
-	}
-	named.Pod, _ = known(facts.Pod, c.Namespace, c.Pod)
-	named.Node, _ = known(facts.Node, "", c.Node)
+	named := facts.Named(&held.Claims, get)
 	return held.Judge(&named, now)
-}
-
-func tokenState(s facts.State) token.State {
-	switch s {
-	case facts.Present:
-		return token.Present
-	case facts.Absent:
-		return token.Absent
-	case facts.Unknown:
-	}
-	return token.NotKnown
 }
 
 // tokenCure tells what mends a token that is refused for a reason.

@@ -165,6 +165,8 @@ type KeySetOptions struct {
 	// Issuers that are accepted besides LegacyIssuer. The API server's audiences
 	// are the same, unless it has --api-audiences.
 	Issuers []string
+	// Audiences to which a token must be addressed; the Issuers if empty.
+	Audiences []string
 	// Unavailable is set if the keys, or some of them, could not be fetched.
 	Unavailable bool
 	// Partial is set if the API server may accept more keys than it publishes.
@@ -186,7 +188,7 @@ func NewKeySet(o KeySetOptions) *KeySet {
 			keys = append(keys, k)
 		}
 	}
-	o.Keys, o.Issuers = keys, slices.Clone(o.Issuers)
+	o.Keys, o.Issuers, o.Audiences = keys, slices.Clone(o.Issuers), slices.Clone(o.Audiences)
 	return &KeySet{known: o}
 }
 
@@ -210,10 +212,27 @@ func (s *KeySet) takesIssuer(c *Claims) bool {
 	return c.Kind == Legacy || slices.Contains(s.known.Issuers, c.Issuer)
 }
 
-// takesAudience reports whether the API server is meant: by name, or because
-// nobody is.
-func (s *KeySet) takesAudience(audiences []string) bool {
-	return len(audiences) == 0 || slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(s.known.Issuers, a) })
+// takesAudience reports whether the token is meant for the API server, or for
+// whoever was given as audience. One that names nobody is for the API server.
+func (s *KeySet) takesAudience(c *Claims) bool {
+	meant, wanted := c.Audiences, s.known.Audiences
+	if len(wanted) == 0 {
+		wanted = s.known.Issuers
+		if len(meant) == 0 {
+			return true
+		}
+	}
+	if len(meant) == 0 {
+		meant = s.known.Issuers
+	}
+	return slices.ContainsFunc(meant, func(a string) bool { return slices.Contains(wanted, a) })
+}
+
+// For returns the same keys and issuers for other audiences than the API server's.
+func (s *KeySet) For(audiences []string) *KeySet {
+	known := s.known
+	known.Audiences = slices.Clone(audiences)
+	return &KeySet{known: known}
 }
 
 // misfit says why no key fits a token, or nothing if one does. With a key id

@@ -98,7 +98,7 @@ func CheckSignature(t *Token, keys *KeySet) Result {
 	if misfit := keys.misfit(t); misfit != "" {
 		return result(misfit)
 	}
-	if !keys.takesAudience(t.Claims.Audiences) {
+	if !keys.takesAudience(&t.Claims) {
 		return result(ForeignAudience)
 	}
 	return Result{Verdict: Valid}
@@ -170,25 +170,37 @@ func (c *Claims) early(now time.Time) Reason {
 // legacy follows legacyValidator.Validate, assuming --service-account-lookup,
 // which is the default.
 func (c *Checked) legacy(f *Facts, now time.Time) Reason {
-	l, secret := &c.Claims, &f.Secret
+	if wrong := c.Claims.legacyClaims(); wrong != "" {
+		return wrong
+	}
+	return worst(c.held(f, now), compare(&c.Claims.ServiceAccount, &f.ServiceAccount, now, 0, AccountGone, AccountReplaced))
+}
+
+// legacyClaims says what is wrong with the claims of a legacy token themselves.
+func (c *Claims) legacyClaims() Reason {
 	switch {
-	case l.Subject == "" || l.Namespace == "" || l.ServiceAccount.Name == "" || l.ServiceAccount.UID == "" || l.Secret == nil:
+	case c.Subject == "" || c.Namespace == "" || c.ServiceAccount.Name == "" || c.ServiceAccount.UID == "" || c.Secret == nil:
 		return Incomplete
-	case l.Subject != subjectPrefix+l.Namespace+":"+l.ServiceAccount.Name:
+	case c.Subject != subjectPrefix+c.Namespace+":"+c.ServiceAccount.Name:
 		return Contradictory
 	}
-	held := Reason("")
+	return ""
+}
+
+// held says what is wrong with the Secret of a legacy token.
+func (c *Checked) held(f *Facts, now time.Time) Reason {
+	secret := &f.Secret
 	switch {
 	case secret.gone(now, 0):
-		held = SecretGone
+		return SecretGone
 	case secret.State == NotKnown || secret.TokenHash == [sha256.Size]byte{}:
-		held = ObjectUnknown
+		return ObjectUnknown
 	case secret.TokenHash != c.Hash:
-		held = TokenReplaced
+		return TokenReplaced
 	case secret.InvalidSince:
-		held = MarkedInvalid
+		return MarkedInvalid
 	}
-	return worst(held, compare(&l.ServiceAccount, &f.ServiceAccount, now, 0, AccountGone, AccountReplaced))
+	return ""
 }
 
 // bound follows validator.Validate in claims.go, which does not look at the

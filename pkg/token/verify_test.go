@@ -3,6 +3,7 @@ package token
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -216,12 +217,68 @@ func TestVerify(t *testing.T) {
 			if kept := checked.Judge(f, now.Add(c.later)); kept != got {
 				t.Errorf("what was kept is judged %v, the token %v", kept, got)
 			}
+			if sum := sumOf(Steps(token, NewKeySet(keys), f, now.Add(c.later))); sum != got.Verdict {
+				t.Errorf("the steps come to %v, the token is %v", sum, got.Verdict)
+			}
 			reached[got.Reason] = true
 		})
 	}
 	for _, e := range explain() {
 		if !reached[e.reason] {
 			t.Errorf("no case is %s", e.reason)
+		}
+	}
+}
+
+// sumOf is what steps come to: the verdict of the worst.
+func sumOf(steps []Step) Verdict {
+	sum := Valid
+	for _, s := range steps {
+		if s.Result.Verdict == Invalid {
+			return Invalid
+		}
+		if s.Result.Verdict == Unknown {
+			sum = Unknown
+		}
+	}
+	return sum
+}
+
+func TestStepsTellWhatIsWrong(t *testing.T) {
+	keys := NewKeySet(KeySetOptions{Keys: []Key{public(t, rsaKey())}, Issuers: []string{issuer}, Settled: true})
+	raw := usual(t, with(boundPayload(), object{"aud": "vault"}))
+	f := allIsWell(raw)
+	f.Pod.State = Absent
+	want := []Step{
+		{StepSignature, Result{Verdict: Valid}}, {StepIssuer, Result{Verdict: Valid}}, {StepAudience, result(ForeignAudience)},
+		{StepTimes, Result{Verdict: Valid}}, {StepAccount, Result{Verdict: Valid}}, {StepPod, result(PodGone)},
+	}
+	if got := Steps(parse(t, raw), keys, f, now); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Who is asked for a token of another audience than the API server's looks for
+// that one.
+func TestAnotherAudience(t *testing.T) {
+	keys := NewKeySet(KeySetOptions{Keys: []Key{public(t, rsaKey())}, Issuers: []string{issuer}, Settled: true})
+	toVault, legacy := with(boundPayload(), object{"aud": "vault"}), legacyPayload()
+	for _, tt := range []struct {
+		name      string
+		payload   object
+		audiences []string
+		want      Reason
+	}{
+		{"meant for it", toVault, []string{"vault"}, ""},
+		{"meant for one of those", toVault, []string{"x", "vault"}, ""},
+		{"meant for the API server", boundPayload(), []string{"vault"}, ForeignAudience},
+		{"meant for the API server, by name", boundPayload(), []string{issuer}, ""},
+		{"a legacy token is meant for the API server", legacy, []string{"vault"}, ForeignAudience},
+		{"a legacy token, and the API server by name", legacy, []string{issuer}, ""},
+	} {
+		raw := usual(t, tt.payload)
+		if got := Verify(parse(t, raw), keys.For(tt.audiences), allIsWell(raw), now); got.Reason != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got.Reason, tt.want)
 		}
 	}
 }

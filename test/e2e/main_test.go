@@ -18,7 +18,7 @@ import (
 	"tokenward.dev/tokenward/test/cluster"
 )
 
-// What all tests share: one control plane, and the binary under test.
+// What all tests share: one control plane, and the binaries under test.
 var (
 	plane  *cluster.Cluster
 	client kubernetes.Interface
@@ -26,6 +26,7 @@ var (
 	// standard is the release of the chart with its defaults, whose rights the
 	// webhook has in all tests that don't install another.
 	standard *installation
+	plugin   string // kubectl-tokenward
 )
 
 func TestMain(m *testing.M) {
@@ -43,8 +44,8 @@ func run(m *testing.M) int {
 		return fail(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	binary = filepath.Join(dir, "webhook")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/webhook")
+	binary, plugin = filepath.Join(dir, "webhook"), filepath.Join(dir, "kubectl-tokenward")
+	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./cmd/...")
 	build.Dir = cluster.Root()
 	if out, err := build.CombinedOutput(); err != nil {
 		return fail(fmt.Errorf("%w\n%s", err, out))

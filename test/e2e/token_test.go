@@ -215,10 +215,10 @@ func (f *field) request(t *testing.T, account string, spec authenticationv1.Toke
 
 const issuer = "https://kubernetes.default.svc.cluster.local"
 
-// X2, S2: our verdict and the API server's own answer agree on every token; and
-// nothing that the webhook does leaves a mark on a Secret.
-func TestVerdictsAgree(t *testing.T) {
-	f := newField(t)
+// everyToken makes tokens of all kinds, good and bad, each in a Secret of its
+// name, and says of which nobody can tell from outside what they are worth.
+func (f *field) everyToken(t *testing.T) (tokens, unknown map[string]string) {
+	t.Helper()
 	rsaPrivate, rsaPublic, key := f.newRSA(t, "rsa")
 	ecPublic := filepath.Join(filepath.Dir(f.plane.SigningKey()), "sa-signer.crt")
 	if err := f.plane.UseSigningKey(rsaPrivate, rsaPublic, ecPublic); err != nil {
@@ -229,8 +229,7 @@ func TestVerdictsAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens := map[string]string{}  // by what it shows
-	unknown := map[string]string{} // those that nobody can tell from outside
+	tokens, unknown = map[string]string{}, map[string]string{} // by what it shows
 	legacy := func(secret string, more map[string]any) map[string]any {
 		claims := map[string]any{
 			"iss": "kubernetes/serviceaccount", "sub": "system:serviceaccount:default:robot",
@@ -347,7 +346,14 @@ func TestVerdictsAgree(t *testing.T) {
 	} else {
 		held("good-ec", mint(t, jose.ES256, ec, kidOf(t, ec.Public()), legacy("good-ec", nil)))
 	}
+	return tokens, unknown
+}
 
+// X2, S2: our verdict and the API server's own answer agree on every token; and
+// nothing that the webhook does leaves a mark on a Secret.
+func TestVerdictsAgree(t *testing.T) {
+	f := newField(t)
+	tokens, unknown := f.everyToken(t)
 	s := f.webhook(t, f.installed.kubeconfig, "--signing-key-refresh=1s", "--signing-key-settle=2s")
 	a := s.asker(t)
 	waitUntil(t, func() error { // until what is not published counts as gone

@@ -6,8 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"regexp"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"tokenward.dev/tokenward/pkg/strictyaml"
 )
 
 // The exit statuses of all commands.
@@ -22,15 +27,41 @@ var errFindings = errors.New("findings") //nolint:gochecknoglobals // an error t
 
 // Main runs the command line and returns its exit status.
 func Main(ctx context.Context, args []string, out, errOut io.Writer) int {
+	return run(ctx, New(time.Now), args, os.Stdin, out, errOut)
+}
+
+// New returns the command with all that are below it, for documentation too.
+func New(now func() time.Time) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "kubectl-tokenward",
-		Short:         "Verify the tokens and Secrets that pods depend on",
+		Use:   "kubectl-tokenward",
+		Short: "Verify the tokens and Secrets that pods depend on",
+		Long: `Verify the tokens and Secrets that pods depend on.
+
+Exit status: 0 clean, 1 findings (or a token that is not valid), 2 could not run.`,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl tokenward"},
 		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.ArbitraryArgs, // cobra's own error would repeat a token
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
 	}
+	root.SetUsageFunc(func(c *cobra.Command) error {
+		_, err := fmt.Fprint(c.OutOrStderr(), usage(c))
+		return err
+	})
 	root.AddCommand(newAuditCommand())
 	root.AddCommand(newCheckCommand())
 	root.AddCommand(newTestCommand())
+	root.AddCommand(newTokenCommand(now))
+	return root
+}
+
+func run(ctx context.Context, root *cobra.Command, args []string, in io.Reader, out, errOut io.Writer) int {
 	root.SetArgs(args)
+	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
 	switch err := root.ExecuteContext(ctx); {
@@ -42,4 +73,21 @@ func Main(ctx context.Context, args []string, out, errOut io.Writer) int {
 		_, _ = fmt.Fprintln(errOut, "error:", err)
 		return exitFailed
 	}
+}
+
+// commandWord is what may be repeated of what somebody typed: a token may not.
+var commandWord = regexp.MustCompile(`^[a-z-]{1,20}$`) //nolint:gochecknoglobals // constant
+
+func unknownCommand(root *cobra.Command, word string) error {
+	if !commandWord.MatchString(word) {
+		return errors.New("unknown command; see kubectl tokenward --help")
+	}
+	var names []string
+	for _, c := range root.Commands() {
+		names = append(names, c.Name())
+	}
+	if near := strictyaml.Nearest(word, names); near != "" {
+		return fmt.Errorf("unknown command %q; did you mean %q?", word, near)
+	}
+	return fmt.Errorf("unknown command %q; see kubectl tokenward --help", word)
 }

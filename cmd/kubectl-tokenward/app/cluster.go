@@ -1,0 +1,83 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+)
+
+// clusterFlag marks the flags that kubectl has, too: help tells them apart.
+const clusterFlag = "tokenward-cluster"
+
+// addClusterFlags gives a command kubectl's flags for reaching an API server.
+func addClusterFlags(command *cobra.Command, namespaced bool) *genericclioptions.ConfigFlags {
+	flags := genericclioptions.NewConfigFlags(true)
+	// What nothing here needs; --token would be taken for the token in question.
+	flags.CacheDir, flags.Username, flags.Password, flags.DisableCompression, flags.BearerToken = nil, nil, nil, nil, nil
+	if !namespaced {
+		flags.Namespace = nil
+	}
+	flags.ImpersonateUID, flags.ImpersonateUserExtra = nil, nil
+	set := pflag.NewFlagSet("cluster", pflag.ContinueOnError)
+	flags.AddFlags(set)
+	set.VisitAll(func(f *pflag.Flag) {
+		f.Annotations = map[string][]string{clusterFlag: {"true"}}
+		command.Flags().AddFlag(f)
+	})
+	return flags
+}
+
+// usage is what help says after the description. Cobra's own does not wrap.
+func usage(c *cobra.Command) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage:\n  %s\n", strings.TrimSuffix(useLine(c), " [flags]"))
+	if c.HasAvailableSubCommands() {
+		b.WriteString("\nCommands:\n")
+		for _, sub := range c.Commands() {
+			if sub.IsAvailableCommand() {
+				fmt.Fprintf(&b, "  %-*s  %s\n", c.Commands()[0].NamePadding(), sub.Name(), sub.Short)
+			}
+		}
+	}
+	if c.HasExample() {
+		fmt.Fprintf(&b, "\nExamples:\n%s\n", c.Example)
+	}
+	own, cluster := flagsOf(c)
+	if own.HasAvailableFlags() {
+		fmt.Fprintf(&b, "\nFlags:\n%s", flagUsages(own))
+	}
+	if cluster.HasAvailableFlags() {
+		fmt.Fprintf(&b, "\nThe cluster, as for kubectl:\n%s", flagUsages(cluster))
+	}
+	if c.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "\n\"%s COMMAND --help\" tells more.\n", c.CommandPath())
+	}
+	return b.String()
+}
+
+// flagUsages wraps; pflag lets the last line of a flag be five longer.
+func flagUsages(set *pflag.FlagSet) string {
+	return strings.TrimRight(set.FlagUsagesWrapped(width-5), "\n") + "\n"
+}
+
+func useLine(c *cobra.Command) string {
+	if c.HasAvailableSubCommands() {
+		return c.CommandPath() + " COMMAND"
+	}
+	return c.UseLine()
+}
+
+func flagsOf(c *cobra.Command) (own, cluster *pflag.FlagSet) {
+	own, cluster = pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
+	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Annotations[clusterFlag] != nil {
+			cluster.AddFlag(f)
+		} else {
+			own.AddFlag(f)
+		}
+	})
+	return own, cluster
+}

@@ -1,0 +1,293 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/rest"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/inventory"
+	"tokenward.dev/tokenward/pkg/paste"
+	"tokenward.dev/tokenward/pkg/token"
+)
+
+// verifyOptions are the flags of token verify.
+type verifyOptions struct {
+	input     tokenInput
+	output    string
+	keyFiles  []string
+	jwks      string
+	issuers   []string
+	audiences []string
+	settle    time.Duration
+	live      bool
+	cluster   *genericclioptions.ConfigFlags
+	now       func() time.Time
+}
+
+// verifySettle is how long the keys are watched where one is missing.
+const verifySettle = 5 * time.Second
+
+func newVerifyCommand(now func() time.Time) *cobra.Command {
+	o := &verifyOptions{output: formatTable, settle: verifySettle, now: now}
+	command := &cobra.Command{
+		Use:   "verify [TOKEN|-]",
+		Short: "Say whether the API server would accept a token, and why not",
+		Long: `Say whether the API server would accept a token, why not, and what to do. The
+token is not sent: its signature is checked here, by the keys that the API
+server publishes, and the account, the Secret, the pod or the node that it names
+are looked up. So no Secret is marked as used.
+
+With --key-file or --jwks no request is made at all. What the token names is not
+looked at then, so that the verdict is "unknown" at best; signature and times
+are told all the same.
+
+` + tokenForms + `
+
+--live also makes one request with the token, and explains the answer. That
+marks the Secret of a legacy token as used.
+
+Exit status: 0 valid, 1 invalid or unknown, 2 could not run.`,
+		Example: `  kubectl get secret robot-token -o yaml | kubectl tokenward token verify
+  kubectl create token robot | kubectl tokenward token verify --live
+  kubectl tokenward token verify -f token.txt --key-file sa.pub
+  kubectl tokenward token verify -f vault.token --audience vault`,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+	}
+	f := command.Flags()
+	o.input.addFlags(command)
+	addOutputFlag(command, &o.output)
+	f.StringArrayVar(&o.keyFiles, "key-file", nil, "PEM file with keys of the API server, as its --service-account-key-file; may be given more than once")
+	f.StringVar(&o.jwks, "jwks", "", "file with the keys as /openid/v1/jwks shows them")
+	f.StringArrayVar(&o.issuers, "issuer", nil, "issuer that the API server accepts, besides the one that it publishes; may be given more than once")
+	f.StringArrayVar(&o.audiences, "audience", nil, "audience that the token must be for, instead of the API server; may be given more than once")
+	f.DurationVar(&o.settle, "signing-key-settle", o.settle, "how long the API server's keys are watched before one that is not among them counts as gone; 0 does not wait")
+	f.BoolVar(&o.live, "live", false, "also make a request with the token")
+	o.cluster = addClusterFlags(command, false)
+	return command
+}
+
+func (o *verifyOptions) offline() bool { return len(o.keyFiles) > 0 || o.jwks != "" }
+
+func (o *verifyOptions) run(cmd *cobra.Command, args []string) error {
+	if err := checkFormat(o.output); err != nil {
+		return err
+	}
+	if o.offline() && o.live {
+		return errors.New("--live: asks the API server, and --key-file and --jwks ask nobody; leave one out")
+	}
+	if o.settle < 0 {
+		return errors.New("--signing-key-settle: is negative")
+	}
+	data, err := o.input.read(cmd, args)
+	if err != nil {
+		return err
+	}
+	found, err := paste.Read(data)
+	if err != nil {
+		return err
+	}
+	source, err := o.source(cmd)
+	if err != nil {
+		return err
+	}
+	var list verifiedList
+	for i := range found {
+		v, err := o.verify(cmd, &found[i], source)
+		if err != nil {
+			return err
+		}
+		list.Tokens = append(list.Tokens, *v)
+	}
+	if err := printAs(cmd.OutOrStdout(), o.output, list, func() { list.print(newPrinter(cmd.OutOrStdout()), o.now()) }); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(list.Tokens, func(v verified) bool { return v.Verdict != token.Valid.String() }) {
+		return errFindings
+	}
+	return nil
+}
+
+// keySource says what is accepted, and what the cluster holds.
+type keySource interface {
+	// keys are those by which to judge the token.
+	keys(ctx context.Context, t *token.Token, notify func(string)) (*token.KeySet, error)
+	// gather looks up what the token names.
+	gather(ctx context.Context, t *token.Token) *facts.Set
+	// name is where the keys come from.
+	name() string
+}
+
+func (o *verifyOptions) source(cmd *cobra.Command) (keySource, error) {
+	if o.offline() {
+		return o.files()
+	}
+	config, err := o.cluster.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	settle := o.settle
+	if settle == 0 {
+		settle = inventory.DefaultSettle
+	}
+	direct, err := inventory.NewDirect(config, inventory.SigningOptions{Issuers: o.issuers, Settle: settle})
+	if err != nil {
+		return nil, err
+	}
+	// Once for all tokens. Without a right to the keys objects still tell something.
+	_, err = direct.Keys(cmd.Context())
+	switch {
+	case err == nil:
+	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+		cmd.PrintErrln("warning: you may not read the API server's keys: " + statusOf(err) +
+			"\nGet the ClusterRole system:service-account-issuer-discovery, or give --key-file.")
+	case apierrors.IsNotFound(err):
+		cmd.PrintErrln("warning: the API server publishes no keys (its issuer is not https): give --key-file.")
+	default:
+		return nil, fmt.Errorf("can't read the API server's keys: %w", err)
+	}
+	return &liveKeys{options: o, direct: direct, config: config}, nil
+}
+
+// statusOf is the message of an API server, without what was done to get it.
+func statusOf(err error) string {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return status.Status().Message
+	}
+	return err.Error()
+}
+
+func (o *verifyOptions) files() (keySource, error) {
+	var keys []token.Key
+	read := func(flag, path string) error {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return fileError(flag, path, err)
+		}
+		more, err := token.ParseKeys(data)
+		if err != nil {
+			return fmt.Errorf("--%s: %s: %w", flag, path, err)
+		}
+		keys = append(keys, more...)
+		return nil
+	}
+	for _, path := range o.keyFiles {
+		if err := read("key-file", path); err != nil {
+			return nil, err
+		}
+	}
+	if o.jwks != "" {
+		if err := read("jwks", o.jwks); err != nil {
+			return nil, err
+		}
+	}
+	return &givenKeys{options: o, given: keys}, nil
+}
+
+// givenKeys are those of files.
+type givenKeys struct {
+	options *verifyOptions
+	given   []token.Key
+}
+
+// keys takes the token's own issuer and audiences where none were given: that
+// these were not checked is told.
+func (k *givenKeys) keys(_ context.Context, t *token.Token, _ func(string)) (*token.KeySet, error) {
+	set := token.KeySetOptions{Keys: k.given, Issuers: k.options.issuers, Audiences: k.options.audiences, Settled: true}
+	if len(set.Issuers) == 0 {
+		set.Issuers = []string{t.Claims.Issuer}
+		if len(set.Audiences) == 0 {
+			set.Audiences = t.Claims.Audiences
+		}
+	}
+	return token.NewKeySet(set), nil
+}
+
+func (k *givenKeys) gather(context.Context, *token.Token) *facts.Set { return &facts.Set{} }
+
+func (k *givenKeys) name() string { return "the files that were given" }
+
+// liveKeys are those of an API server.
+type liveKeys struct {
+	options *verifyOptions
+	direct  *inventory.Direct
+	config  *rest.Config
+}
+
+func (k *liveKeys) keys(ctx context.Context, t *token.Token, notify func(string)) (*token.KeySet, error) {
+	keys := k.direct.Known()
+	if token.CheckSignature(t, keys).Reason == token.KeyUnsettled && k.options.settle > 0 {
+		notify(fmt.Sprintf("The key of this token is not among those of the API server; watching them for %s.", k.options.settle))
+		// Twice the time is enough for all refreshes but those of a roll-out.
+		ctx, cancel := context.WithTimeout(ctx, 2*k.options.settle+time.Second)
+		defer cancel()
+		var err error
+		if keys, err = k.direct.Settled(ctx); err != nil {
+			return nil, fmt.Errorf("can't read the API server's keys: %w", err)
+		}
+	}
+	if len(k.options.audiences) > 0 {
+		keys = keys.For(k.options.audiences)
+	}
+	return keys, nil
+}
+
+func (k *liveKeys) gather(ctx context.Context, t *token.Token) *facts.Set {
+	return k.direct.Gather(ctx, k.options.now(), func(*facts.Set) []facts.Query {
+		var queries []facts.Query
+		facts.NamedBy(&t.Claims, func(o facts.Object) { queries = append(queries, facts.Query{Object: o, Inside: true, Fresh: true}) })
+		return queries
+	})
+}
+
+func (k *liveKeys) name() string { return "the API server " + strings.TrimSuffix(k.config.Host, "/") }
+
+// verify judges one token.
+func (o *verifyOptions) verify(cmd *cobra.Command, f *paste.Found, source keySource) (*verified, error) {
+	v := &verified{inspected: inspect(f, o.now()), Keys: source.name()}
+	if f.Token == nil {
+		v.judged(token.Result{Verdict: token.Invalid, Reason: token.Malformed}, "it was damaged: "+f.Damage.String(), "Copy it again, or get a new one.")
+		return v, nil
+	}
+	t := f.Token
+	keys, err := source.keys(cmd.Context(), t, func(text string) { cmd.PrintErrln(text) })
+	if err != nil {
+		return nil, err
+	}
+	set := &facts.Set{}
+	if token.CheckSignature(t, keys).Reason != token.ForeignIssuer {
+		set = source.gather(cmd.Context(), t)
+	}
+	named := facts.Named(&t.Claims, set.Get)
+	now := o.now()
+	for _, s := range token.Steps(t, keys, &named, now) {
+		v.Steps = append(v.Steps, o.step(s, t, set, now))
+	}
+	result := token.Verify(t, keys, &named, now)
+	text := result.Reason.Text()
+	switch {
+	case o.offline() && result.Reason == token.ObjectUnknown:
+		text = "what it names was not looked at: no cluster was asked"
+	case o.offline() && result.Reason == token.KeyGone:
+		text = "its signature is of none of the keys that were given"
+	case result.Reason == token.BadSignature && f.Damage != nil:
+		text += ", and it was damaged: " + f.Damage.String()
+	}
+	v.judged(result, text, cureOf(result.Reason, &t.Claims))
+	if o.live {
+		if live, ok := source.(*liveKeys); ok {
+			v.ask(cmd, live.config, f)
+		}
+	}
+	return v, nil
+}
