@@ -56,6 +56,7 @@ Exit status: 0 clean, 1 findings (or a token that is not valid), 2 could not run
 	root.AddCommand(newCheckCommand())
 	root.AddCommand(newTestCommand())
 	root.AddCommand(newTokenCommand(now))
+	root.AddCommand(newDoctorCommand(now))
 	return root
 }
 

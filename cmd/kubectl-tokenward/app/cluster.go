@@ -1,12 +1,16 @@
 package app
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // clusterFlag marks the flags that kubectl has, too: help tells them apart.
@@ -28,6 +32,34 @@ func addClusterFlags(command *cobra.Command, namespaced bool) *genericclioptions
 		command.Flags().AddFlag(f)
 	})
 	return flags
+}
+
+// noCluster fails where nothing says which cluster is meant; kubectl's libraries
+// would take localhost:8080.
+func noCluster(flags *genericclioptions.ConfigFlags) error {
+	if chosen(flags.KubeConfig, flags.Context, flags.ClusterName, flags.AuthInfoName, flags.APIServer) ||
+		os.Getenv("KUBERNETES_SERVICE_HOST") != "" || kubeconfigExists() {
+		return nil
+	}
+	return errors.New("this is no pod, and there is no kubeconfig: give --kubeconfig")
+}
+
+func chosen(flags ...*string) bool {
+	return slices.ContainsFunc(flags, func(f *string) bool { return value(f) != "" })
+}
+
+func value(flag *string) string {
+	if flag == nil {
+		return ""
+	}
+	return *flag
+}
+
+func kubeconfigExists() bool {
+	return slices.ContainsFunc(clientcmd.NewDefaultClientConfigLoadingRules().Precedence, func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil
+	})
 }
 
 // usage is what help says after the description. Cobra's own does not wrap.

@@ -131,6 +131,9 @@ func (o *verifyOptions) source(cmd *cobra.Command) (keySource, error) {
 	if o.offline() {
 		return o.files()
 	}
+	if err := noCluster(o.cluster); err != nil {
+		return nil, fmt.Errorf("%w, or keys with --key-file", err)
+	}
 	config, err := o.cluster.ToRESTConfig()
 	if err != nil {
 		return nil, err
