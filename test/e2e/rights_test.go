@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -14,11 +15,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"tokenward.dev/tokenward/test/chart"
-	"tokenward.dev/tokenward/test/cluster"
 )
 
 // The chart gives the webhook the rights that it needs and no others: over a run
@@ -34,36 +33,30 @@ func TestEveryRightIsUsedAndNoneIsMissing(t *testing.T) {
 
 func everyRight(t *testing.T, only bool) {
 	own, shop, gone := newNamespace(t), newNamespace(t), newNamespace(t)
-	release := chart.Release{Name: own, Namespace: own, Values: map[string]any{"certificates": map[string]any{"mode": "certManager"}}}
+	release := chart.Release{Name: own, Namespace: own, Values: map[string]any{"metrics": map[string]any{"secure": true}}}
 	if only {
 		release.Values["namespaces"] = []string{shop, gone}
 	}
 	i := installIn(t, plane, release)
-	// As when somebody has deleted it: then it has to be created.
-	if err := client.CoordinationV1().Leases(own).Delete(t.Context(), "tokenward-leader", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	from, err := os.Stat(plane.AuditLog)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := launch(t, append([]string{"--kubeconfig=" + i.kubeconfig}, i.flags(t)...)...)
-	s.waitReady(t)
-	i.useEverything(t, s, shop, gone)
-
+	again := i.useEverything(t, shop, gone)
 	wanted, err := i.rules()
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The rights in the namespace that is gone went with it.
 	wanted = slices.DeleteFunc(wanted, func(r right) bool { return r.namespace == gone })
-	err = cluster.Eventually(t.Context(), patience, func(context.Context) error {
+	waitUntil(t, func() error {
+		again()
 		used, refused, err := requestsOf(release.User(), from.Size())
 		if err != nil {
 			return err
 		}
 		for _, r := range refused {
-			t.Errorf("refused, so that the chart lacks a right: %s", r)
+			t.Fatalf("refused, so that the chart lacks a right: %s", r)
 		}
 		var unused []string
 		for _, r := range wanted {
@@ -77,33 +70,49 @@ func everyRight(t *testing.T, only bool) {
 		t.Logf("%d rights, %d kinds of requests", len(wanted), len(used))
 		return nil
 	})
-	if err != nil {
-		t.Error(err)
-	}
 }
 
-// flags are those of the Deployment, but for where this process listens, and
-// what the test gives it.
-func (i *installation) flags(t *testing.T) []string {
+// start runs the webhook of the release: the Deployment's flags, and the
+// certificate in its Secret.
+func (i *installation) start(t *testing.T) *server {
 	t.Helper()
+	d := &drill{drillGround: &drillGround{plane: plane, client: client}, installation: i, ns: i.release.Namespace, pods: i.release.Namespace, name: i.release.Fullname()}
 	deployment, err := chart.Into[appsv1.Deployment](i.objects, "Deployment")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var flags []string
 	for _, arg := range deployment.Spec.Template.Spec.Containers[0].Args {
-		name, _, _ := strings.Cut(arg, "=")
-		if !slices.Contains([]string{"--webhook-port", "--metrics-addr", "--health-addr", "--shutdown-delay", "--cert-dir"}, name) {
-			flags = append(flags, strings.ReplaceAll(arg, "$(POD_NAMESPACE)", i.release.Namespace))
-		}
+		d.flags = append(d.flags, strings.ReplaceAll(arg, "$(POD_NAMESPACE)", d.ns))
 	}
-	return flags
+	d.configure(t, nil)
+	s := d.addReplica(t)
+	s.waitReady(t)
+	d.trusted(t)
+	// It fills the Secret of the chart; and makes one when somebody deletes that.
+	secrets, name := client.CoreV1().Secrets(d.ns), d.name+"-serving"
+	if err := secrets.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, func() error {
+		secret, err := secrets.Get(t.Context(), name, metav1.GetOptions{})
+		if err == nil {
+			s.ca = secret.Data["ca.crt"]
+		}
+		return err
+	})
+	return s
 }
 
 // useEverything asks the webhook about pods that make it look everything up that
-// it ever looks up. gone is deleted.
-func (i *installation) useEverything(t *testing.T, s *server, namespace, gone string) {
+// it ever looks up, but for a namespace that its index does not have: gone is
+// deleted, and what is returned asks about it.
+func (i *installation) useEverything(t *testing.T, namespace, gone string) func() {
 	t.Helper()
+	// As when somebody has deleted it: then it has to be created.
+	if err := client.CoordinationV1().Leases(i.release.Namespace).Delete(t.Context(), "tokenward-leader", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s := i.start(t)
 	mustCreatePolicy(t, `
 apiVersion: tokenward.dev/v1alpha1
 kind: TokenPolicy
@@ -113,8 +122,28 @@ spec:
   checks: [{name: secret-exists, action: Warn}]
 `)
 	waitStatus(t, i.release.Name, isReady(metav1.ConditionTrue))
+	// Whoever may not read metrics is asked about all the same.
+	if code, body := s.scrape(t, "Bearer "+tokenOf(t, namespace, "default")); code != http.StatusForbidden {
+		t.Errorf("/metrics: %d %s", code, body)
+	}
 	boundTokens(t, namespace)
-	everything := pod("everything", secretVolume("gone", false), secretVolume("held", false), func(spec *corev1.PodSpec) {
+	a := s.asker(t)
+	ask := func(namespace string, p *corev1.Pod) {
+		if _, err := a.ask(t.Context(), reviewBodyIn(t, namespace, p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(namespace, everything())
+	ask(namespace, pod("account", func(spec *corev1.PodSpec) { spec.ServiceAccountName = "nobody" }))
+	if err := client.CoreV1().Namespaces().Delete(t.Context(), gone, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return func() { ask(gone, pod("nowhere")) }
+}
+
+// everything is a pod that refers to something of each kind.
+func everything() *corev1.Pod {
+	return pod("everything", secretVolume("gone", false), secretVolume("held", false), func(spec *corev1.PodSpec) {
 		spec.ServiceAccountName = "default"
 		mount := func(name string, source corev1.VolumeSource) {
 			spec.Volumes = append(spec.Volumes, corev1.Volume{Name: name, VolumeSource: source})
@@ -131,32 +160,6 @@ spec:
 		mount("csi", corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
 			Driver: "secrets-store.csi.k8s.io", VolumeAttributes: map[string]string{"secretProviderClass": "class"},
 		}})
-	})
-	a := s.asker(t)
-	ask := func(namespace string, p *corev1.Pod) {
-		if _, err := a.ask(t.Context(), reviewBodyIn(t, namespace, p)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ask(namespace, everything)
-	ask(namespace, pod("account", func(spec *corev1.PodSpec) { spec.ServiceAccountName = "nobody" }))
-	// A namespace that the index does not have is read.
-	if err := client.CoreV1().Namespaces().Delete(t.Context(), gone, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	waitUntil(t, func() error {
-		if _, err := client.CoreV1().Namespaces().Get(t.Context(), gone, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the namespace %s is still there (%w)", gone, err)
-		}
-		ask(gone, pod("nowhere"))
-		return nil
-	})
-	waitUntil(t, func() error { // the index may learn of it later
-		ask(gone, pod("nowhere"))
-		if s.metric(t, "tokenward_lookups_total", `kind="Namespace"`) == 0 {
-			return fmt.Errorf("the namespace %s was not looked up", gone)
-		}
-		return nil
 	})
 }
 
