@@ -47,10 +47,10 @@ func (s *server) scrape(t *testing.T, authorization string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// tokenOf returns a new token of an account.
-func tokenOf(t *testing.T, namespace, account string) string {
+// tokenOf returns a new token of the account default.
+func tokenOf(t *testing.T, namespace string) string {
 	t.Helper()
-	made, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	made, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,14 +88,14 @@ func TestSecureMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 	)...)
 	allowed, other := newNamespace(t), newNamespace(t)
 	mayScrape(t, allowed, "default")
-	good := tokenOf(t, allowed, "default")
+	good := tokenOf(t, allowed)
 	tests := []struct {
 		name, authorization string
 		code                int
 	}{
 		{"an account with the right", "Bearer " + good, http.StatusOK},
 		{"the scheme in small letters", "bearer " + good, http.StatusOK},
-		{"an account without it", "Bearer " + tokenOf(t, other, "default"), http.StatusForbidden},
+		{"an account without it", "Bearer " + tokenOf(t, other), http.StatusForbidden},
 		{"no token", "", http.StatusUnauthorized},
 		{"an empty token", "Bearer ", http.StatusUnauthorized},
 		{"a token that is not accepted", "Bearer " + good + "x", http.StatusUnauthorized},
@@ -173,7 +173,7 @@ func startWebhookAs(t *testing.T, flags []string, rules ...rbacv1.PolicyRule) *s
 		t.Fatal(err)
 	}
 	for name := range config.AuthInfos {
-		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: tokenOf(t, ns, "default")}
+		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: tokenOf(t, ns)}
 	}
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	if err := clientcmd.WriteToFile(*config, path); err != nil {

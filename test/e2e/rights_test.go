@@ -123,7 +123,7 @@ spec:
 `)
 	waitStatus(t, i.release.Name, isReady(metav1.ConditionTrue))
 	// Whoever may not read metrics is asked about all the same.
-	if code, body := s.scrape(t, "Bearer "+tokenOf(t, namespace, "default")); code != http.StatusForbidden {
+	if code, body := s.scrape(t, "Bearer "+tokenOf(t, namespace)); code != http.StatusForbidden {
 		t.Errorf("/metrics: %d %s", code, body)
 	}
 	boundTokens(t, namespace)
