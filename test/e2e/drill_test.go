@@ -13,8 +13,11 @@ import (
 )
 
 // shortLived makes certificates be renewed every seven seconds, and their CA
-// every half minute.
-const shortLived = "--serving-cert-lifetime=10s"
+// every half minute, which issues half a second after it was published.
+const (
+	shortLived = "--serving-cert-lifetime=10s"
+	settled    = 500 * time.Millisecond
+)
 
 // D7: what happens in the life of a cluster costs not one pod, though the
 // webhook fails closed; and where it must cost some, their number is bounded.
@@ -86,8 +89,17 @@ func drillRotation(t *testing.T, g *drillGround, how register) {
 		})
 	}
 	issuedBy := func(i int) bool { return d.served(t, d.replicas[i]).CheckSignatureFrom(first[0]) == nil }
-	stage("two authorities", func() bool { return len(d.authorities(t)) == 2 })
-	if !issuedBy(0) || !issuedBy(1) {
+	var one time.Time // when there was but one authority, for sure
+	stage("two authorities", func() bool {
+		now := time.Now()
+		if len(d.authorities(t)) == 2 {
+			return true
+		}
+		one = now
+		return false
+	})
+	// On a machine that is too busy for that nothing can be said.
+	if early := !issuedBy(0) || !issuedBy(1); early && time.Since(one) < settled {
 		t.Error("a replica serves with the new CA before it can have been seen")
 	}
 	stage("served with the new CA by both", func() bool { return !issuedBy(0) && !issuedBy(1) })
