@@ -293,7 +293,7 @@ func (d *drill) stillAsked(t *testing.T) {
 func (d *drill) noRightIsMissing(t *testing.T) {
 	t.Helper()
 	for _, s := range d.replicas {
-		if strings.Contains(s.log.String(), "forbidden") {
+		if strings.Contains(s.log.String(), "is forbidden: User") {
 			t.Error("the release lacks a right: see the log")
 		}
 	}
