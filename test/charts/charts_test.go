@@ -56,7 +56,7 @@ func TestEachFindingInAChartIsTrue(t *testing.T) {
 		{
 			name: "ours with cert-manager mounts what a Certificate brings", release: "tokenward", namespace: "tokenward-system",
 			values: "{certificates: {mode: certManager}}", chart: ours(), objects: 1,
-			want: []expected{{"Secret tokenward-system/tokenward-serving by Certificate tokenward-system/tokenward-serving", "cert-manager makes it"}},
+			want: []expected{{"Secret tokenward-system/tokenward-tls by Certificate tokenward-system/tokenward-serving", "cert-manager makes it"}},
 		},
 		{
 			name: "ours with a certificate that somebody provides", release: "tokenward", namespace: "tokenward-system",
