@@ -177,6 +177,20 @@ func TestWhatIsOnlyWrittenDownIsJudgedAsItsPodsWillBe(t *testing.T) {
 		{"a pod that will get none", pod("{" + none + "}"), nil},
 		{"a workload that will get the token of default", "apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: j-}\nspec: {template: {spec: {containers: [{name: c}]}}}\n",
 			[]string{"Audit token-default-account present Job default/j- ServiceAccount default/default a.yaml:4"}},
+		{
+			"pull Secrets of the account, which pods get that have none", pod("{serviceAccountName: web, "+none+"}") + `---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: web, namespace: shop}, imagePullSecrets: [{name: there}, {name: regcred}]}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: there, namespace: shop}}
+`, []string{"Warn image-pull-secret-exists absent Pod shop/p Secret shop/regcred a.yaml:4"},
+		},
+		{
+			"a pod with pull Secrets of its own gets none of the account's", pod("{serviceAccountName: web, imagePullSecrets: [{name: there}], "+none+"}") + `---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: web, namespace: shop}, imagePullSecrets: [{name: regcred}]}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: there, namespace: shop}}
+`, nil,
+		},
 		{"what a policy denies to pods is denied, whatever its templateAction", needsDB + `---
 apiVersion: tokenward.dev/v1alpha1
 kind: TokenPolicy

@@ -1,7 +1,10 @@
 package policy
 
 import (
+	"slices"
+
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
 )
 
@@ -10,6 +13,12 @@ func imagePullSecretExists() Check {
 		id: "image-pull-secret-exists",
 		applies: func(r *reference.Reference) bool {
 			return r.Kind == reference.Secret && r.Use == reference.UseImagePull
+		},
+		cure: func(in *Input, r *reference.Reference, quote func(string) string) string {
+			if r.Path == in.accountPath() {
+				return "It is one of the imagePullSecrets of account " + quote(in.Pod.Spec.ServiceAccountName) + ": create it, or take it out there."
+			}
+			return "Create it, or correct the name."
 		},
 	}
 	return Check{
@@ -21,7 +30,37 @@ func imagePullSecretExists() Check {
 already; otherwise it ends in ` + "`ImagePullBackOff`" + `, perhaps only on the next node.`,
 		Remedy: `Create the Secret, or take it out of ` + "`imagePullSecrets`" + `. If the pod does not name it, it comes from the
 pod's account: the API server copies the account's ` + "`imagePullSecrets`" + ` into pods that have none.`,
-		Needs: c.needs,
-		Find:  c.find,
+		Needs: func(in *Input, ask func(facts.Query)) {
+			if in.getsPullSecrets() {
+				ask(facts.Query{Object: in.ownAccount(), Inside: true})
+			}
+			c.needs(in.withPullSecrets(), ask)
+		},
+		Find: func(in *Input, report func(Finding)) { c.find(in.withPullSecrets(), report) },
 	}
+}
+
+func (in *Input) accountPath() string { return in.Pod.Prefix + "spec.serviceAccountName" }
+
+// getsPullSecrets reports whether the pod, which is only written down, will get
+// those of its account: it has none itself (k8s.io/kubernetes,
+// plugin/pkg/admission/serviceaccount).
+func (in *Input) getsPullSecrets() bool {
+	return in.Pod.Written && len(in.Pod.Spec.ImagePullSecrets) == 0
+}
+
+// withPullSecrets returns the input with the references that the pod will have
+// once it got them. They all stand in one field.
+func (in *Input) withPullSecrets() *Input {
+	account := in.Facts.Get(in.ownAccount())
+	if !in.getsPullSecrets() || !account.Known() || account.Account == nil {
+		return in
+	}
+	with := *in
+	for _, name := range account.Account.PullSecrets {
+		with.References = append(slices.Clip(with.References), reference.Reference{
+			Kind: reference.Secret, Name: name, Use: reference.UseImagePull, Path: in.accountPath(),
+		})
+	}
+	return &with
 }

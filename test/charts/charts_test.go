@@ -16,8 +16,9 @@ import (
 type expected struct{ line, because string }
 
 const (
-	helmTest = "a test pod that names no account, with automountServiceAccountToken: true: it does hold the token of default"
-	pullName = "the values name a pull Secret, and the chart makes none: who installs it must"
+	helmTest    = "a test pod that names no account, with automountServiceAccountToken: true: it does hold the token of default"
+	pullAccount = "the chart puts the name into the account, from which the API server gives it to the pods; the chart makes no such Secret"
+	pullName    = "the values name a pull Secret, and the chart makes none: who installs it must"
 )
 
 func ours() Chart { return Chart{Path: "charts/tokenward"} }
@@ -74,7 +75,12 @@ func TestEachFindingInAChartIsTrue(t *testing.T) {
 		{
 			name: "cert-manager with a pull Secret", release: "cert-manager", namespace: "cert-manager",
 			values: "{global: {imagePullSecrets: [{name: regcred}]}}", chart: certManager(), objects: 4,
-			want: []expected{{"Warn image-pull-secret-exists: Job cert-manager/cert-manager-startupapicheck: Secret cert-manager/regcred", pullName}},
+			want: []expected{
+				{"Warn image-pull-secret-exists: Deployment cert-manager/cert-manager: Secret cert-manager/regcred", pullAccount},
+				{"Warn image-pull-secret-exists: Deployment cert-manager/cert-manager-cainjector: Secret cert-manager/regcred", pullAccount},
+				{"Warn image-pull-secret-exists: Deployment cert-manager/cert-manager-webhook: Secret cert-manager/regcred", pullAccount},
+				{"Warn image-pull-secret-exists: Job cert-manager/cert-manager-startupapicheck: Secret cert-manager/regcred", pullName},
+			},
 		},
 		{
 			name: "cert-manager with ConfigMaps of its own finds them among its manifests", release: "cert-manager", namespace: "cert-manager",
