@@ -248,3 +248,15 @@ func TestAtLeastCountsWhatIsInForce(t *testing.T) {
 		t.Error("a dry run counts, or a recorded finding does not")
 	}
 }
+
+func TestNoControlCharacterReachesTheTerminal(t *testing.T) {
+	evil := Object{APIVersion: "v1", Kind: "Pod", Name: "a\x1b[2Jb", Template: "t\rx", Source: &Position{"f\n.yaml", 1, 1}}
+	r := &Report{Objects: []Object{evil}, Results: []Result{{
+		Check: "token-valid", Action: v1alpha1.Warn, Subject: evil, About: "Secret \x07", Message: "m", Notes: []string{"n\x1b"}, Source: &Position{"f\n.yaml", 2, 1},
+	}}, Provided: []Provided{{Object: "Secret \x1b", By: "x"}}}
+	for _, format := range []string{"table", "wide"} {
+		if text := write(t, format, r, Options{}); strings.ContainsAny(text, "\x1b\x07\r") || strings.Contains(text, "f\n") {
+			t.Errorf("%s: %q", format, text)
+		}
+	}
+}

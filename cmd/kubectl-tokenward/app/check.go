@@ -31,7 +31,7 @@ type checkOptions struct {
 }
 
 func newCheckCommand() *cobra.Command {
-	o := &checkOptions{output: "table", failOn: string(v1alpha1.Warn), cluster: genericclioptions.NewConfigFlags(true)}
+	o := &checkOptions{output: "table", failOn: string(v1alpha1.Warn)}
 	command := &cobra.Command{
 		Use:   "check -f FILE",
 		Short: "Judge manifests before they reach a cluster",
@@ -61,7 +61,7 @@ Exit status: 0 nothing at or above --fail-on, 1 findings, 2 could not run.`,
   kubectl tokenward check --live -f web.yaml
 
   # By policies of your own, for GitHub code scanning
-  kubectl tokenward check -f deploy/ --policy-file policies.yaml -o sarif > check.sarif`,
+  kubectl tokenward check -f deploy/ --policy-file p.yaml -o sarif > out.sarif`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return fmt.Errorf("check: unexpected argument %q; manifests are given by -f", args[0])
@@ -71,16 +71,17 @@ Exit status: 0 nothing at or above --fail-on, 1 findings, 2 could not run.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	f := command.Flags()
-	f.StringArrayVarP(&o.files, "filename", "f", nil, "file or directory with manifests, or - for stdin (repeatable)")
+	f.StringArrayVarP(&o.files, "filename", "f", nil, "`file` or directory with manifests, or - for stdin (repeatable)")
 	f.BoolVarP(&o.recursive, "recursive", "R", false, "also take what is below the directories")
-	f.StringArrayVar(&o.state, "cluster-state", nil, "file or directory with manifests of what the cluster has (repeatable)")
+	f.StringArrayVar(&o.state, "cluster-state", nil, "`file` or directory with manifests of what the cluster has (repeatable)")
 	f.BoolVar(&o.live, "live", false, "look up in the cluster what the manifests do not have, and use its TokenPolicies")
-	f.StringArrayVar(&o.policyFiles, "policy-file", nil, "file with TokenPolicies to judge by, and by no others (repeatable)")
+	f.StringArrayVar(&o.policyFiles, "policy-file", nil, "`file` with TokenPolicies to judge by, and by no others (repeatable)")
 	f.StringArrayVar(&o.resources, "workload-resource", nil,
-		"another resource with a pod template, such as argoproj.io/v1alpha1/rollouts=spec.template (repeatable)")
+		"another `resource` with a pod template, as GROUP/VERSION/RESOURCE=PATH (repeatable)")
 	f.StringVarP(&o.output, "output", "o", o.output, strings.Join(report.Names(report.Formats()), ", "))
-	f.StringVar(&o.failOn, "fail-on", o.failOn, "exit with 1 for findings with this action or a stronger one: Deny, Warn or Audit; Off for never")
-	o.cluster.AddFlags(f)
+	f.StringVar(&o.failOn, "fail-on", o.failOn, "exit with 1 for findings with this `action` or a stronger one: Deny, Warn or Audit; Off for never")
+	o.cluster = addClusterFlags(command, true)
+	f.Lookup("namespace").Usage = "the namespace of manifests that name none; that of the kubeconfig, with --live, or default"
 	return command
 }
 
@@ -140,18 +141,15 @@ func (o *checkOptions) options(cmd *cobra.Command) (*check.Options, error) {
 		return nil, fmt.Errorf("--policy-file: %w", err)
 	}
 	if !o.live {
-		return out, o.noCluster(cmd.Flags())
+		return out, noneOf(cmd.Flags())
 	}
 	return out, o.useCluster(cmd, out)
 }
 
-// noCluster refuses flags that say which cluster to ask, where none is asked.
-func (o *checkOptions) noCluster(given *pflag.FlagSet) error {
-	about := pflag.NewFlagSet("", pflag.ContinueOnError)
-	o.cluster.AddFlags(about)
-	var err error
-	about.VisitAll(func(f *pflag.Flag) {
-		if given.Changed(f.Name) && f.Name != "namespace" && f.Name != "cache-dir" {
+// noneOf refuses flags that say which cluster to ask, where none is asked.
+func noneOf(given *pflag.FlagSet) (err error) {
+	given.Visit(func(f *pflag.Flag) {
+		if f.Annotations[clusterFlag] != nil && f.Name != "namespace" {
 			err = fmt.Errorf("--%s: no cluster is asked without --live", f.Name)
 		}
 	})
@@ -160,6 +158,9 @@ func (o *checkOptions) noCluster(given *pflag.FlagSet) error {
 
 // useCluster makes the cluster answer, and its policies count.
 func (o *checkOptions) useCluster(cmd *cobra.Command, out *check.Options) error {
+	if err := noCluster(o.cluster); err != nil {
+		return fmt.Errorf("--live: %w", err)
+	}
 	config, err := o.cluster.ToRESTConfig()
 	if err != nil {
 		return fmt.Errorf("--live: %w", err)
