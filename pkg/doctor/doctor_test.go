@@ -232,7 +232,9 @@ func TestTheBrokenLinkIsNamed(t *testing.T) {
 
 func refuse(err error) func(*world) {
 	return func(w *world) {
-		w.dial = func(context.Context, string, string) (net.Conn, error) { return nil, &net.OpError{Op: "dial", Err: err} }
+		w.dial = func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Err: err}
+		}
 	}
 }
 

@@ -177,7 +177,9 @@ func (w *walk) ca(context.Context) Step {
 }
 
 // quoted is a name from a certificate, safe to print.
-func quoted(name pkix.Name) string { return fmt.Sprintf("%.80q", cmp.Or(name.CommonName, name.String())) }
+func quoted(name pkix.Name) string {
+	return fmt.Sprintf("%.80q", cmp.Or(name.CommonName, name.String()))
+}
 
 // cause is the last of a chain of errors: what the system says.
 func cause(err error) string {

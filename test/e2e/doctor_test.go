@@ -229,4 +229,3 @@ func TestDoctorInAPodWithoutAToken(t *testing.T) {
 	}
 	mustContain(t, d.Steps[0].Cure, "automountServiceAccountToken is false", "admission plugin ServiceAccount")
 }
-

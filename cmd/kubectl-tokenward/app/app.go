@@ -37,7 +37,8 @@ func New(now func() time.Time) *cobra.Command {
 		Short: "Verify the tokens and Secrets that pods depend on",
 		Long: `Verify the tokens and Secrets that pods depend on.
 
-Exit status: 0 clean, 1 findings (or a token that is not valid), 2 could not run.`,
+Exit status: 0 clean, 1 findings (or a token that is not valid, or a link that
+is broken), 2 could not run.`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl tokenward"},
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.ArbitraryArgs, // cobra's own error would repeat a token
@@ -57,6 +58,8 @@ Exit status: 0 clean, 1 findings (or a token that is not valid), 2 could not run
 	root.AddCommand(newTestCommand())
 	root.AddCommand(newTokenCommand(now))
 	root.AddCommand(newDoctorCommand(now))
+	root.AddCommand(newExplainCommand())
+	root.AddCommand(newVersionCommand())
 	return root
 }
 

@@ -43,7 +43,7 @@ type auditOptions struct {
 }
 
 func newAuditCommand() *cobra.Command {
-	o := &auditOptions{config: genericclioptions.NewConfigFlags(true), output: "table", failOn: "Warn"}
+	o := &auditOptions{output: "table", failOn: "Warn"}
 	command := &cobra.Command{
 		Use:   "audit",
 		Short: "Judge what runs: which workloads break, when, and how to mend them",
@@ -60,12 +60,12 @@ stronger one, 2 the audit could not be made.`,
 		Args: cobra.NoArgs,
 		RunE: o.run,
 	}
+	o.config = addClusterFlags(command, true)
 	o.addFlags(command.Flags())
 	return command
 }
 
 func (o *auditOptions) addFlags(f *pflag.FlagSet) {
-	o.config.AddFlags(f)
 	f.BoolVarP(&o.allNamespaces, "all-namespaces", "A", o.allNamespaces, "the whole cluster")
 	f.StringVarP(&o.selector, "selector", "l", o.selector, "judge only pods and workloads with these labels")
 	f.StringVarP(&o.output, "output", "o", o.output, strings.Join(report.Names(report.AuditFormats()), ", "))

@@ -69,8 +69,13 @@ func usage(c *cobra.Command) string {
 	if c.HasAvailableSubCommands() {
 		b.WriteString("\nCommands:\n")
 		for _, sub := range c.Commands() {
-			if sub.IsAvailableCommand() {
-				fmt.Fprintf(&b, "  %-*s  %s\n", c.Commands()[0].NamePadding(), sub.Name(), sub.Short)
+			if !sub.IsAvailableCommand() {
+				continue
+			}
+			name, column := sub.Name(), sub.NamePadding()
+			for _, line := range wrapped(sub.Short, width-column-4) {
+				fmt.Fprintf(&b, "  %-*s  %s\n", column, name, line)
+				name = ""
 			}
 		}
 	}
@@ -90,9 +95,33 @@ func usage(c *cobra.Command) string {
 	return b.String()
 }
 
-// flagUsages wraps; pflag lets the last line of a flag be five longer.
+// flagUsages prints flags in two columns; a flag with a long name stands alone.
 func flagUsages(set *pflag.FlagSet) string {
-	return strings.TrimRight(set.FlagUsagesWrapped(width-5), "\n") + "\n"
+	const column = 30
+	var b strings.Builder
+	set.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		kind, text := pflag.UnquoteUsage(f)
+		name := "      --" + f.Name
+		if f.Shorthand != "" {
+			name = "  -" + f.Shorthand + ", --" + f.Name
+		}
+		name = strings.TrimRight(name+" "+strings.TrimSuffix(kind, "Array"), " ")
+		if !slices.Contains([]string{"", "false", "0", "0s", "[]"}, f.DefValue) {
+			text += " (default " + f.DefValue + ")"
+		}
+		if len(name) > column-2 {
+			fmt.Fprintln(&b, name)
+			name = ""
+		}
+		for _, line := range wrapped(text, width-column) {
+			fmt.Fprintf(&b, "%-*s%s\n", column, name, line)
+			name = ""
+		}
+	})
+	return b.String()
 }
 
 func useLine(c *cobra.Command) string {

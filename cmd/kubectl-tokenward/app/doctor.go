@@ -44,8 +44,8 @@ says you are, and what you may do.
 In a pod it goes by the files of the pod, elsewhere by your kubeconfig. That
 the API server refuses anonymous requests is normal.
 
-It makes some requests with the token: that marks the Secret of a legacy token as
-used.
+It makes some requests with the token: that marks the Secret of a legacy token
+as used.
 
 Exit status: 0 all is well, 1 a link is broken, 2 could not run.`,
 		Example: `  kubectl exec -it mypod -- kubectl-tokenward doctor

@@ -39,7 +39,11 @@ type printer struct {
 
 func newPrinter(out io.Writer) *printer {
 	file, ok := out.(*os.File)
-	return &printer{out: out, colour: ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	return &printer{out: out, colour: colours(ok && term.IsTerminal(int(file.Fd())), os.Getenv)}
+}
+
+func colours(terminal bool, getenv func(string) string) bool {
+	return terminal && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }
 
 func (p *printer) paint(s style, text string) string {
