@@ -14,28 +14,58 @@ import (
 
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/token"
 )
 
 // Live answers by reads alone, without an index: for a program that asks little
 // and ends. It needs no more rights than to get what is asked for.
-type Live struct{ reader *reader }
+type Live struct {
+	signing *signing
+	reader  *reader
+}
 
-// NewLive reads the signing keys once. Where they can't be read, whether a token
-// is good is unknown.
-func NewLive(ctx context.Context, config *rest.Config, log logr.Logger) (*Live, error) {
+// NewLive returns a Live that has read nothing yet: until Keys has, whether a
+// token is good is unknown.
+func NewLive(config *rest.Config, o SigningOptions, log logr.Logger) (*Live, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // reads are bounded by parallelReads
 	m := metrics.New()
-	signing, err := newSigning(config, SigningOptions{}, m, log)
+	signing, err := newSigning(config, o, m, log)
 	if err != nil {
 		return nil, err
 	}
-	_ = signing.refresh(ctx) // it has told what is wrong; tokens are unknown then
 	reader, err := newReader(config, signing, m, log)
 	if err != nil {
 		return nil, err
 	}
-	return &Live{reader: reader}, nil
+	return &Live{signing: signing, reader: reader}, nil
+}
+
+// Keys reads the keys and issuers that the API server publishes now, and returns
+// what is known of them, after an error too.
+func (l *Live) Keys(ctx context.Context) (*token.KeySet, error) {
+	err := l.signing.refresh(ctx)
+	return l.Known(), err
+}
+
+// Known returns what is known of the keys, without a look.
+func (l *Live) Known() *token.KeySet { return l.signing.Trust().keys }
+
+// Settled reads the keys until they have been the same for SigningOptions.Settle,
+// so that a key that is not among them is gone. It returns what is known when
+// the context ends.
+func (l *Live) Settled(ctx context.Context) (*token.KeySet, error) {
+	for {
+		keys, err := l.Keys(ctx)
+		if keys.Settled() {
+			return keys, nil
+		}
+		select {
+		case <-ctx.Done():
+			return keys, err
+		case <-time.After(l.signing.options.Settle / 5):
+		}
+	}
 }
 
 // Reachable tells why the cluster can't be asked, or nil.

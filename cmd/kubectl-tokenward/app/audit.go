@@ -98,7 +98,7 @@ func (o *auditOptions) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	result.Incomplete = append(notes, result.Incomplete...)
-	if err := write(cmd.OutOrStdout(), result, report.Options{Colour: isTerminal(cmd.OutOrStdout()), FailOn: failOn}); err != nil {
+	if err := write(cmd.OutOrStdout(), result, report.Options{Colour: newPrinter(cmd.OutOrStdout()).colour, FailOn: failOn}); err != nil {
 		return err
 	}
 	if failOn != v1alpha1.Off && result.AtLeast(failOn) {

@@ -104,7 +104,7 @@ func (o *checkOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	out := cmd.OutOrStdout()
-	if err := write(out, r, report.Options{Colour: isTerminal(out), FailOn: failOn, Version: version.Get().Version}); err != nil {
+	if err := write(out, r, report.Options{Colour: newPrinter(out).colour, FailOn: failOn, Version: version.Get().Version}); err != nil {
 		return err
 	}
 	if failOn != v1alpha1.Off && r.AtLeast(failOn) {
@@ -169,13 +169,14 @@ func (o *checkOptions) useCluster(cmd *cobra.Command, out *check.Options) error 
 	if out.Namespace, _, err = o.cluster.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return fmt.Errorf("--live: %w", err)
 	}
-	live, err := inventory.NewLive(cmd.Context(), config, logr.Discard())
+	live, err := inventory.NewLive(config, inventory.SigningOptions{}, logr.Discard())
 	if err != nil {
 		return fmt.Errorf("--live: %w", err)
 	}
 	if err := live.Reachable(); err != nil {
 		return fmt.Errorf("--live: %w", err)
 	}
+	_, _ = live.Keys(cmd.Context()) // where they can't be read, tokens are unknown
 	out.Live = live
 	if out.Only {
 		return nil

@@ -72,6 +72,9 @@ func TestExamplesParse(t *testing.T) {
 			t.Errorf("%s has no example", c.CommandPath())
 		}
 		for line := range strings.Lines(c.Example) {
+			if text := strings.TrimSpace(line); text == "" || strings.HasPrefix(text, "#") {
+				continue
+			}
 			found := segment.FindStringSubmatch(line)
 			if found == nil {
 				t.Errorf("%s: no command in %s", c.CommandPath(), line)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -142,12 +143,12 @@ func (o *verifyOptions) source(cmd *cobra.Command) (keySource, error) {
 	if settle == 0 {
 		settle = inventory.DefaultSettle
 	}
-	direct, err := inventory.NewDirect(config, inventory.SigningOptions{Issuers: o.issuers, Settle: settle})
+	live, err := inventory.NewLive(config, inventory.SigningOptions{Issuers: o.issuers, Settle: settle}, logr.Discard())
 	if err != nil {
 		return nil, err
 	}
 	// Once for all tokens. Without a right to the keys objects still tell something.
-	_, err = direct.Keys(cmd.Context())
+	_, err = live.Keys(cmd.Context())
 	switch {
 	case err == nil:
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
@@ -158,7 +159,7 @@ func (o *verifyOptions) source(cmd *cobra.Command) (keySource, error) {
 	default:
 		return nil, fmt.Errorf("can't read the API server's keys: %w", err)
 	}
-	return &liveKeys{options: o, direct: direct, config: config}, nil
+	return &liveKeys{options: o, live: live, config: config}, nil
 }
 
 // statusOf is the message of an API server, without what was done to get it.
@@ -223,19 +224,19 @@ func (k *givenKeys) name() string { return "the files that were given" }
 // liveKeys are those of an API server.
 type liveKeys struct {
 	options *verifyOptions
-	direct  *inventory.Direct
+	live    *inventory.Live
 	config  *rest.Config
 }
 
 func (k *liveKeys) keys(ctx context.Context, t *token.Token, notify func(string)) (*token.KeySet, error) {
-	keys := k.direct.Known()
+	keys := k.live.Known()
 	if token.CheckSignature(t, keys).Reason == token.KeyUnsettled && k.options.settle > 0 {
 		notify(fmt.Sprintf("The key of this token is not among those of the API server; watching them for %s.", k.options.settle))
 		// Twice the time is enough for all refreshes but those of a roll-out.
 		ctx, cancel := context.WithTimeout(ctx, 2*k.options.settle+time.Second)
 		defer cancel()
 		var err error
-		if keys, err = k.direct.Settled(ctx); err != nil {
+		if keys, err = k.live.Settled(ctx); err != nil {
 			return nil, fmt.Errorf("can't read the API server's keys: %w", err)
 		}
 	}
@@ -246,11 +247,13 @@ func (k *liveKeys) keys(ctx context.Context, t *token.Token, notify func(string)
 }
 
 func (k *liveKeys) gather(ctx context.Context, t *token.Token) *facts.Set {
-	return k.direct.Gather(ctx, k.options.now(), func(*facts.Set) []facts.Query {
-		var queries []facts.Query
-		facts.NamedBy(&t.Claims, func(o facts.Object) { queries = append(queries, facts.Query{Object: o, Inside: true, Fresh: true}) })
-		return queries
-	})
+	var queries []facts.Query
+	facts.NamedBy(&t.Claims, func(o facts.Object) { queries = append(queries, facts.Query{Object: o, Inside: true}) })
+	var set facts.Set
+	for i, answer := range k.live.Answer(ctx, queries) {
+		set.Put(queries[i].Object, answer)
+	}
+	return &set
 }
 
 func (k *liveKeys) name() string { return "the API server " + strings.TrimSuffix(k.config.Host, "/") }
