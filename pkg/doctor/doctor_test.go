@@ -48,7 +48,7 @@ const (
 	serverName = "example.com" // of httptest's certificate
 )
 
-func newWorld(t *testing.T) (*world, *httptest.Server) {
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
@@ -91,7 +91,7 @@ func newWorld(t *testing.T) (*world, *httptest.Server) {
 		Config:    &rest.Config{Host: "https://" + serverName + ":6443"},
 		TokenFile: dir + "token", CAFile: dir + "ca.crt", NamespaceFile: dir + "namespace", InPod: true,
 	}
-	return w, server
+	return w
 }
 
 func newToken(t *testing.T, expires time.Time) string {
@@ -138,7 +138,7 @@ func (w *world) environment() Environment {
 }
 
 func TestTheWholeChain(t *testing.T) {
-	w, _ := newWorld(t)
+	w := newWorld(t)
 	var told []Step
 	report := Examine(t.Context(), w.environment(), w.target, func(s Step) { told = append(told, s) })
 	want := []struct {
@@ -219,7 +219,7 @@ func TestTheBrokenLinkIsNamed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w, _ := newWorld(t)
+			w := newWorld(t)
 			tt.spoil(w)
 			report := Examine(t.Context(), w.environment(), w.target, nil)
 			broken := report.Broken()
@@ -261,7 +261,7 @@ func TestNotesDoNotEndTheChain(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w, _ := newWorld(t)
+			w := newWorld(t)
 			tt.spoil(w)
 			report := Examine(t.Context(), w.environment(), w.target, nil)
 			if report.Broken() != nil {
@@ -278,7 +278,7 @@ func TestNotesDoNotEndTheChain(t *testing.T) {
 
 // A server that accepts and never answers is told from one that refuses.
 func TestASilentServer(t *testing.T) {
-	w, _ := newWorld(t)
+	w := newWorld(t)
 	w.dial = func(context.Context, string, string) (net.Conn, error) {
 		here, there := net.Pipe()
 		go func() { // reads, and says nothing
@@ -299,7 +299,7 @@ func TestASilentServer(t *testing.T) {
 }
 
 func TestTheWrongCA(t *testing.T) {
-	w, _ := newWorld(t)
+	w := newWorld(t)
 	other, err := servingcert.NewSelfSigned([]string{serverName}, w.now)
 	if err != nil {
 		t.Fatal(err)
