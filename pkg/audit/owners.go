@@ -77,3 +77,7 @@ func (l *Lister) readOwner(ctx context.Context, owner Ref) *metav1.OwnerReferenc
 	}
 	return metav1.GetControllerOf(object)
 }
+
+func controllerOf(object metav1.Object) *metav1.OwnerReference {
+	return metav1.GetControllerOfNoCopy(object)
+}

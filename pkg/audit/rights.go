@@ -127,7 +127,7 @@ func (r *rights) of(a accountName) []string {
 			continue
 		}
 		for j := range r.roles[b.role] {
-			for _, g := range summarise(&r.roles[b.role][j]) {
+			for _, g := range grants(&r.roles[b.role][j]) {
 				g.text += in(b.namespace)
 				if !slices.ContainsFunc(all, func(k grant) bool { return k.text == g.text }) {
 					all = append(all, g)
@@ -172,8 +172,8 @@ type grant struct {
 	power int
 }
 
-// summarise says what a rule allows.
-func summarise(rule *rbacv1.PolicyRule) []grant {
+// grants says what a rule allows.
+func grants(rule *rbacv1.PolicyRule) []grant {
 	all := func(list []string) bool { return slices.Contains(list, "*") }
 	verbs := strings.Join(rule.Verbs, ",")
 	if all(rule.Verbs) {

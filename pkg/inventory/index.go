@@ -3,6 +3,7 @@ package inventory
 import (
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,8 +25,12 @@ type index struct {
 	count      int
 	seed       maphash.Seed // for identities that are not of the usual form
 	onCount    func(objects int)
-	// onChange is called when an object was changed or, with nil, deleted.
-	onChange func(namespace, name string, now *entry)
+	// onChange is called when an object was changed or, with nil, deleted; isNew
+	// is set where it was not known before.
+	onChange func(namespace, name string, isNew bool, now *entry)
+	// onReplace is called with the namespaces in which a list brought something
+	// that the watch had not.
+	onReplace func(namespaces []string)
 }
 
 // entry is all that is kept of an object besides its name.
@@ -38,7 +43,7 @@ type entry struct {
 func newIndex(onCount func(int)) *index {
 	return &index{
 		namespaces: map[string]map[string]entry{}, whole: map[string]*wholeObject{},
-		seed: maphash.MakeSeed(), onCount: onCount, onChange: func(string, string, *entry) {},
+		seed: maphash.MakeSeed(), onCount: onCount, onChange: func(string, string, bool, *entry) {}, onReplace: func([]string) {},
 	}
 }
 
@@ -158,8 +163,9 @@ func (f *feed) Update(obj any) error {
 	}
 	f.index.mu.Lock()
 	defer f.index.mu.Unlock()
+	_, known := f.index.namespaces[o.GetNamespace()][o.GetName()]
 	e := f.index.put(o)
-	f.index.onChange(o.GetNamespace(), o.GetName(), &e)
+	f.index.onChange(o.GetNamespace(), o.GetName(), !known, &e)
 	f.index.onCount(f.index.count)
 	return nil
 }
@@ -176,7 +182,7 @@ func (f *feed) Delete(obj any) error {
 	f.index.mu.Lock()
 	defer f.index.mu.Unlock()
 	f.index.remove(o.GetNamespace(), o.GetName())
-	f.index.onChange(o.GetNamespace(), o.GetName(), nil)
+	f.index.onChange(o.GetNamespace(), o.GetName(), false, nil)
 	f.index.onCount(f.index.count)
 	return nil
 }
@@ -194,6 +200,7 @@ func (f *feed) Replace(list []any, _ string) error {
 		fresh.put(o)
 	}
 	x.mu.Lock()
+	changed := f.changes(fresh)
 	if f.namespace == "" {
 		x.namespaces, x.whole, x.count = fresh.namespaces, fresh.whole, fresh.count
 	} else {
@@ -205,8 +212,25 @@ func (f *feed) Replace(list []any, _ string) error {
 	}
 	x.onCount(x.count)
 	x.mu.Unlock()
+	x.onReplace(changed)
 	f.onSynced()
 	return nil
+}
+
+// changes returns the namespaces in which a list is not what the index has.
+func (f *feed) changes(fresh *index) []string {
+	var changed []string
+	for namespace, names := range fresh.namespaces {
+		if !maps.Equal(names, f.index.namespaces[namespace]) {
+			changed = append(changed, namespace)
+		}
+	}
+	for namespace := range f.index.namespaces {
+		if _, ok := fresh.namespaces[namespace]; !ok && (f.namespace == "" || f.namespace == namespace) {
+			changed = append(changed, namespace)
+		}
+	}
+	return changed
 }
 
 // Resync implements cache.ReflectorStore; nothing here needs it.

@@ -1,6 +1,8 @@
 package inventory
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"tokenward.dev/tokenward/pkg/facts"
@@ -126,4 +128,17 @@ func (c *insideCache) keepWatched(namespace string, names map[facts.Object]bool)
 			c.drop(o)
 		}
 	}
+}
+
+// withTokens returns the namespaces that have an object with a token in it.
+func (c *insideCache) withTokens() []string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	found := map[string]bool{}
+	for o, i := range c.objects {
+		if i.secret != nil && (len(i.secret.Tokens) > 0 || i.secret.HasCA) {
+			found[o.Namespace] = true
+		}
+	}
+	return slices.Collect(maps.Keys(found))
 }

@@ -43,6 +43,11 @@ type Options struct {
 	StaleAfter time.Duration
 	// Signing says by which keys tokens are verified.
 	Signing SigningOptions
+	// Changed is called when something that judgements in a namespace may rest
+	// on has changed: a Secret, an account, a ConfigMap (that came or went), the
+	// Namespace itself, or the keys that its tokens are verified by. It must
+	// return at once. It may be nil.
+	Changed func(namespace string)
 }
 
 // defaultStaleAfter allows two bookmarks to be late.
@@ -55,6 +60,7 @@ type Inventory struct {
 	signing    *signing
 	tokens     *tokenWatch
 	reader     *reader
+	leisure    *leisure
 	staleAfter time.Duration
 	metrics    *metrics.Metrics
 }
@@ -82,21 +88,42 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 	if v.staleAfter == 0 {
 		v.staleAfter = defaultStaleAfter
 	}
+	if o.Changed == nil {
+		o.Changed = func(string) {}
+	}
 	for kind, resource := range watchedKinds() {
 		w := newWatched(kind, resource, o.Namespaces, listers{metadata: client, dynamic: reader.clients.dynamic}, m, log.WithName("watch"))
-		w.index.onChange = func(namespace, name string, now *entry) {
-			o := facts.Object{Kind: kind, Namespace: namespace, Name: name}
-			if now == nil {
-				v.insides.forget(o)
-				return
+		w.index.onReplace = func(namespaces []string) {
+			for _, ns := range namespaces {
+				o.Changed(ns)
 			}
-			v.insides.outdate(o, *now)
+		}
+		w.index.onChange = func(namespace, name string, isNew bool, now *entry) {
+			if object := (facts.Object{Kind: kind, Namespace: namespace, Name: name}); now == nil {
+				v.insides.forget(object)
+			} else {
+				v.insides.outdate(object, *now)
+			}
+			switch {
+			case kind == namespaceKind:
+				o.Changed(name)
+			case kind != reference.ConfigMap || isNew || now == nil: // leader election writes ConfigMaps all the time
+				o.Changed(namespace)
+			}
 		}
 		v.watched[kind] = w
 	}
 	v.tokens = newTokenWatch(v, reader.clients.core, o.Namespaces, log.WithName("tokens"))
-	signing.onChange = func() { note(v.tokens.verify) }
+	signing.onChange = func() {
+		note(v.tokens.verify)
+		for _, ns := range v.insides.withTokens() {
+			o.Changed(ns)
+		}
+	}
 	reader.onWhole = v.keep
+	if v.leisure, err = newLeisure(config, v, m, log); err != nil {
+		return nil, err
+	}
 	return v, nil
 }
 

@@ -50,6 +50,21 @@ type Metrics struct {
 	// ClientsRefused counts connections to the webhook port whose client
 	// certificate is not good, by reason: missing, expired, untrusted, name.
 	ClientsRefused *prometheus.CounterVec
+	// AuditFindings on workloads that exist, by check, action (of policies in dry
+	// run alone: DryRun), and state, as the last audit of each namespace left them.
+	AuditFindings *prometheus.GaugeVec
+	// AuditPasses are full passes over the cluster, AuditNamespaces audits of a
+	// single namespace, those of full passes included, by result: ok or error.
+	AuditPasses     prometheus.Counter
+	AuditNamespaces *prometheus.CounterVec
+	// AuditObjects counts pods and templates that were judged.
+	AuditObjects prometheus.Counter
+	// AuditLastPass is when the last full pass ended, in Unix seconds, and
+	// AuditPassDuration how long it took.
+	AuditLastPass, AuditPassDuration prometheus.Gauge
+	// AuditReports counts reports that were written, by what was done: create,
+	// update, delete, error.
+	AuditReports *prometheus.CounterVec
 	// CertificateNotAfter is when the serving certificate ends, in Unix seconds.
 	CertificateNotAfter prometheus.Gauge
 	// CANotAfter is when the authority ends that issued it, in Unix seconds; 0
@@ -87,6 +102,13 @@ func New() *Metrics {
 	m.Undecided = counter("undecided_total", "Reviews in which it was unknown whether a policy matches, by policy and review.").WithLabelValues()
 	m.ExemptionsExpired = gauge("exemptions_expired", "Exemptions whose time is over.").WithLabelValues()
 	m.ClientsRefused = counter("clients_refused_total", "Connections refused for their client certificate.", "reason")
+	m.AuditFindings = gauge("audit_findings", "Findings on workloads that exist.", "check", "action", "state")
+	m.AuditPasses = counter("audit_passes_total", "Full passes of the audit.").WithLabelValues()
+	m.AuditNamespaces = counter("audit_namespaces_total", "Audits of a namespace.", "result")
+	m.AuditObjects = counter("audit_objects_total", "Pods and templates that the audit judged.").WithLabelValues()
+	m.AuditLastPass = gauge("audit_last_pass_timestamp_seconds", "When the last full pass of the audit ended, in Unix seconds.").WithLabelValues()
+	m.AuditPassDuration = gauge("audit_pass_duration_seconds", "How long the last full pass of the audit took.").WithLabelValues()
+	m.AuditReports = counter("audit_reports_written_total", "Reports written by the audit.", "operation")
 	m.CertificateNotAfter = gauge("serving_certificate_not_after_seconds", "When the serving certificate ends, in Unix seconds.").WithLabelValues()
 	m.CANotAfter = gauge("serving_ca_not_after_seconds", "When the CA of the serving certificate ends, in Unix seconds; 0 if it is not Tokenward's own.").WithLabelValues()
 	m.CABundleMended = counter("ca_bundle_mended_total", "How often the caBundle of a webhook configuration was not right and was set.").WithLabelValues()

@@ -53,7 +53,7 @@ func (b *bench) start(ctx context.Context, name, kubeconfig, policies string, mo
 	if name == "tokenward" {
 		args := []string{"--kubeconfig=" + kubeconfig, "--cert-dir=" + dir,
 			"--webhook-host=127.0.0.1", "--webhook-port=" + strconv.Itoa(p.port), "--health-addr=0",
-			"--metrics-addr=127.0.0.1:" + strconv.Itoa(p.metrics), "--log-level=error", "--shutdown-delay=0s"}
+			"--metrics-addr=127.0.0.1:" + strconv.Itoa(p.metrics), "--log-level=error", "--shutdown-delay=0s", "--audit-interval=0"}
 		if policies != "" {
 			file := filepath.Join(dir, "policies.yaml")
 			if err := os.WriteFile(file, []byte(policies), 0o600); err != nil {

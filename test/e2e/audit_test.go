@@ -3,10 +3,14 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"tokenward.dev/tokenward/cmd/kubectl-tokenward/app"
 	"tokenward.dev/tokenward/pkg/report"
@@ -66,4 +70,72 @@ func TestAuditOfALargeClusterFindsWhatIsPlantedAndNothingElse(t *testing.T) {
 			t.Errorf("%s: bare is %t", w.Ref, w.Bare)
 		}
 	}
+	r := newReports(t, own)
+	s := r.launch(t)
+	r.waitFor(t, p.want)
+	t.Run("each report has every field that OpenReports documents", r.areComplete)
+	t.Run("a Secret that is deleted shows within 5 s without a full pass", func(t *testing.T) {
+		ns := slices.Sorted(maps.Keys(p.mounts))[0]
+		m := p.mounts[ns]
+		passes := s.metric(t, "tokenward_audit_passes_total")
+		if err := c.CoreV1().Secrets(ns).Delete(t.Context(), m.secret, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.within5s(t, func(now map[string][]string) bool {
+			return slices.Contains(now[m.deployment], "secret-exists Secret "+ns+"/"+m.secret+" absent")
+		})
+		if n := s.metric(t, "tokenward_audit_passes_total"); n != passes {
+			t.Errorf("full passes: %v before, %v after", passes, n)
+		}
+	})
+	t.Run("a policy that is changed shows within 5 s where it matches", func(t *testing.T) {
+		passes := s.metric(t, "tokenward_audit_passes_total")
+		before := r.versions(t)
+		createPolicyIn(t, own, `{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: quiet}, spec: {
+			match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: audit-00}}}, checks: [{name: token-default-account, action: Off},
+			{name: token-long-lived, action: Off}, {name: config-map-exists, action: Off}, {name: secret-key-exists, action: Deny}]}}`)
+		r.within5s(t, func(now map[string][]string) bool {
+			for w, found := range now {
+				text := strings.Join(found, " ")
+				if strings.Contains(w, " audit-00/") && (strings.Contains(text, "token-default") || strings.Contains(text, "long-lived") || strings.Contains(text, "config-map")) {
+					return false
+				}
+			}
+			return true
+		})
+		for name, version := range r.versions(t) {
+			if old, ok := before[name]; ok && old != version && !strings.HasPrefix(name, "audit-00/") {
+				t.Errorf("the report %s was written, too", name)
+			}
+		}
+		if n := s.metric(t, "tokenward_audit_passes_total"); n != passes {
+			t.Errorf("full passes: %v before, %v after", passes, n)
+		}
+	})
+	t.Run("another leader writes nothing that did not change", func(t *testing.T) {
+		before := r.versions(t)
+		if err := s.stop(t); err != nil {
+			t.Fatal(err)
+		}
+		s := r.launch(t)
+		waitUntil(t, func() error {
+			if s.metric(t, "tokenward_audit_passes_total") == 0 {
+				return errors.New("no pass has ended")
+			}
+			return nil
+		})
+		// Until keys count as gone, which is once more in a second, tokens are unknown.
+		waitUntil(t, func() error {
+			if n := s.metric(t, "tokenward_audit_findings", `check="token-valid"`, `state="unknown"`); n != 0 {
+				return fmt.Errorf("%v tokens are unknown", n)
+			}
+			return nil
+		})
+		if after := r.versions(t); !maps.Equal(before, after) {
+			t.Errorf("reports were written: before %v, after %v", before, after)
+		}
+		if n := s.metric(t, "tokenward_audit_reports_written_total"); n != 0 {
+			t.Errorf("tokenward_audit_reports_written_total: %v", n)
+		}
+	})
 }

@@ -110,7 +110,7 @@ func launchBinary(t *testing.T, path string, flags ...string) *server {
 	s.command = exec.Command(path, append([]string{
 		"--webhook-host=127.0.0.1", "--webhook-port=" + strconv.Itoa(s.port), "--cert-dir=" + s.certDir,
 		"--health-addr=127.0.0.1:" + strconv.Itoa(s.health), "--metrics-addr=127.0.0.1:" + strconv.Itoa(s.metrics),
-		"--shutdown-delay=0s", "--log-level=debug",
+		"--shutdown-delay=0s", "--log-level=debug", "--audit-interval=0",
 	}, flags...)...)
 	s.command.Stdout, s.command.Stderr = &s.log, &s.log
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

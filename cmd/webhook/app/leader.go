@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
@@ -37,6 +38,15 @@ func (s *Server) leading(part start) start {
 		}
 		return nil
 	}
+}
+
+// lead does what one replica does for all.
+func (s *Server) lead(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range s.leads {
+		group.Go(func() error { return part(ctx) })
+	}
+	return group.Wait()
 }
 
 func (s *Server) elector(part start) (*leaderelection.LeaderElector, error) {

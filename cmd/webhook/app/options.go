@@ -37,6 +37,8 @@ type Options struct {
 	LeaderElect   bool
 	LogLevel      string
 	LogFormat     string
+	AuditInterval time.Duration
+	AuditEvents   bool
 
 	PodNamespace         string
 	ServiceName          string
@@ -59,6 +61,7 @@ func NewOptions() *Options {
 		ServiceName: "tokenward", ServingSecret: "tokenward-serving-cert", WebhookConfiguration: "tokenward",
 		ServingCertLifetime: servingcert.DefaultLifetime,
 		SigningKeyRefresh:   inventory.DefaultRefresh, SigningKeySettle: inventory.DefaultSettle,
+		AuditInterval: time.Hour,
 	}
 }
 
@@ -91,6 +94,8 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "how long to go on serving, unready, after SIGTERM")
 	f.BoolVar(&o.LeaderElect, "leader-elect", o.LeaderElect, "with several replicas: only one of them writes to the cluster")
 	f.StringVar(&o.PodNamespace, "pod-namespace", o.PodNamespace, "where Tokenward keeps its Lease and its serving certificate; by default the namespace that the pod runs in")
+	f.DurationVar(&o.AuditInterval, "audit-interval", o.AuditInterval, "how often the leader audits all that runs; a namespace in which something changes is audited at once; 0 turns it off")
+	f.BoolVar(&o.AuditEvents, "audit-events", o.AuditEvents, "write an Event on the owner for what the audit denies or warns about")
 	f.StringVar(&o.LogLevel, "log-level", o.LogLevel, "debug, info or error")
 	f.StringVar(&o.LogFormat, "log-format", o.LogFormat, "json or console")
 }
@@ -124,6 +129,9 @@ func (o *Options) Validate() error {
 	}
 	if _, err := o.signingKeys(); err != nil {
 		errs = append(errs, err)
+	}
+	if o.AuditInterval != 0 && o.AuditInterval < time.Minute {
+		fail("audit-interval", "%s is less than a minute; 0 turns the audit off", o.AuditInterval)
 	}
 	if o.ShutdownDelay < 0 {
 		fail("shutdown-delay", "must not be negative")

@@ -22,6 +22,7 @@ import (
 
 	"tokenward.dev/tokenward/pkg/admission"
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/audit"
 	"tokenward.dev/tokenward/pkg/inventory"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
@@ -50,7 +51,10 @@ type Server struct {
 	webhook   webhook.Server
 	// listening is the part of readiness that knocks at the webhook port.
 	listening func(*http.Request) error
-	parts     []start // all but the webhook itself
+	parts     []start              // all but the webhook itself
+	inventory *inventory.Inventory // nil in embedded mode
+	leads     []start              // what one replica does for all
+	auditor   *audit.Auditor
 	stopping  atomic.Bool
 	// ballast is never touched, and so takes no memory; it keeps the collector,
 	// which starts when the heap has doubled, from running every few reviews
@@ -76,11 +80,12 @@ func New(o *Options, logTo io.Writer) (*Server, error) {
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(&httpLog{log: log.WithName("http")})
 	s := &Server{options: o, log: log, metrics: metrics.New(), ballast: make([]byte, ballastSize)}
-	for _, step := range []func() error{s.useConfig, s.usePolicies, s.useSource, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
+	for _, step := range []func() error{s.useConfig, s.usePolicies, s.useSource, s.useAudit, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
+	s.parts = append(s.parts, s.leading(s.lead))
 	return s, nil
 }
 
@@ -105,7 +110,7 @@ func (s *Server) usePolicies() error {
 		}
 		s.policies = cluster
 	}
-	s.parts = append(s.parts, s.policies.Start, s.leading(s.policies.Lead))
+	s.parts, s.leads = append(s.parts, s.policies.Start), append(s.leads, s.policies.Lead)
 	return nil
 }
 
@@ -144,6 +149,11 @@ func (s *Server) useSource() error {
 	}
 	inv, err := inventory.New(s.config, inventory.Options{
 		Namespaces: s.options.Namespaces,
+		Changed: func(namespace string) {
+			if s.auditor != nil {
+				s.auditor.Touch(namespace)
+			}
+		},
 		Signing: inventory.SigningOptions{
 			Keys: keys, Issuers: s.options.ServiceAccountIssuers, Partial: s.options.SigningKeysPartial,
 			Refresh: s.options.SigningKeyRefresh, Settle: s.options.SigningKeySettle,
@@ -152,7 +162,7 @@ func (s *Server) useSource() error {
 	if err != nil {
 		return err
 	}
-	s.source, s.synced = inv, inv.Synced
+	s.inventory, s.source, s.synced = inv, inv, inv.Synced
 	s.parts = append(s.parts, inv.Start)
 	return nil
 }

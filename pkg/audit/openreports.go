@@ -1,0 +1,243 @@
+package audit
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	tokenward "tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
+)
+
+const (
+	managedBy = "app.kubernetes.io/managed-by"
+	program   = "tokenward"
+	// maxResults bounds a report: an object in etcd has 1.5 MB at most.
+	maxResults = 200
+	// defaults stands for the policy of a finding that no TokenPolicy asked for.
+	defaults = "tokenward-defaults"
+)
+
+// writeReports makes the reports in a namespace those of what was found. One is
+// written only where it says something else than the one that is there.
+func (a *Auditor) writeReports(ctx context.Context, namespace string, found *workloads) error {
+	client := a.Reports.OpenreportsV1alpha1().Reports(namespace)
+	stored := map[string]*v1alpha1.Report{}
+	options := metav1.ListOptions{LabelSelector: managedBy + "=" + program, Limit: pageSize}
+	for {
+		list, err := client.List(ctx, options)
+		if whyNot(err) == facts.NotServed || whyNot(err) == facts.Forbidden {
+			a.tell("reports", err, "Reports can't be written: install the CustomResourceDefinitions of OpenReports, and grant the right; findings are in the metrics")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for i := range list.Items {
+			stored[list.Items[i].Name] = &list.Items[i]
+		}
+		if options.Continue = list.Continue; options.Continue == "" {
+			break
+		}
+	}
+	a.tell("reports", nil, "")
+	for _, g := range found.byUID {
+		if len(g.faults) == 0 {
+			continue
+		}
+		desired := g.openReport(namespace, a.Now())
+		old := stored[desired.Name]
+		delete(stored, desired.Name)
+		if old != nil && !a.Settled() {
+			keepKnown(old, desired)
+		}
+		summarise(desired)
+		var err error
+		switch {
+		case old == nil:
+			_, err = client.Create(ctx, desired, metav1.CreateOptions{})
+			err = a.wrote("create", err)
+		case !sameReport(old, desired):
+			desired.ResourceVersion = old.ResourceVersion
+			_, err = client.Update(ctx, desired, metav1.UpdateOptions{})
+			err = a.wrote("update", err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for name := range stored { // clean now, or of an owner that is gone
+		if err := a.wrote("delete", client.Delete(ctx, name, metav1.DeleteOptions{})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wrote counts a write. That a namespace or an owner went meanwhile is no error.
+func (a *Auditor) wrote(operation string, err error) error {
+	if apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return nil
+	}
+	if err != nil {
+		operation = "error"
+	}
+	a.Metrics.AuditReports.WithLabelValues(operation).Inc()
+	return err
+}
+
+// openReport returns the report on a workload.
+func (g *gathered) openReport(namespace string, now time.Time) *v1alpha1.Report {
+	r := &v1alpha1.Report{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: program + "-" + g.ref.UID,
+			Labels: map[string]string{managedBy: program},
+			// With the owner goes its report.
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: g.ref.APIVersion, Kind: g.ref.Kind, Name: g.ref.Name, UID: types.UID(g.ref.UID)}},
+		},
+		Source: program,
+		Scope:  objectReference(g.ref),
+		Configuration: &v1alpha1.ReportConfiguration{Limits: v1alpha1.Limits{
+			MaxResults: maxResults, StatusFilter: []v1alpha1.StatusFilter{"fail", "warn", "error", "skip"},
+		}},
+	}
+	slices.SortFunc(g.faults, func(a, b *fault) int {
+		return strings.Compare(a.Check+" "+a.path+" "+a.Object.String(), b.Check+" "+b.path+" "+b.Object.String())
+	})
+	for _, f := range g.faults[:min(len(g.faults), maxResults)] {
+		r.Results = append(r.Results, f.openResult(g, now))
+	}
+	return r
+}
+
+func summarise(r *v1alpha1.Report) {
+	for i := range r.Results {
+		switch r.Results[i].Result {
+		case "fail":
+			r.Summary.Fail++
+		case "warn":
+			r.Summary.Warn++
+		case "error":
+			r.Summary.Error++
+		case "skip":
+			r.Summary.Skip++
+		}
+	}
+}
+
+// keepKnown puts what a report has of tokens in the place of what is unknown for
+// now: a replica that starts does not know at once which keys are gone.
+func keepKnown(old, desired *v1alpha1.Report) {
+	for i := range desired.Results {
+		d := &desired.Results[i]
+		if d.Result != "error" || !strings.HasPrefix(d.Rule, "token-") {
+			continue
+		}
+		if at := slices.IndexFunc(old.Results, func(o v1alpha1.ReportResult) bool { return sameFault(&o, d) }); at >= 0 {
+			*d = old.Results[at]
+		}
+	}
+}
+
+func sameFault(a, b *v1alpha1.ReportResult) bool {
+	return a.Rule == b.Rule && a.Properties["path"] == b.Properties["path"] && a.Properties["object"] == b.Properties["object"]
+}
+
+func objectReference(ref Ref) *corev1.ObjectReference {
+	return &corev1.ObjectReference{APIVersion: ref.APIVersion, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name, UID: types.UID(ref.UID)}
+}
+
+func (f *fault) openResult(g *gathered, now time.Time) v1alpha1.ReportResult {
+	policies := f.Policies
+	if f.Action == "" {
+		policies = f.WouldPolicies
+	}
+	policy := defaults
+	if len(policies) > 0 {
+		policy = policies[0]
+	}
+	result := v1alpha1.ReportResult{
+		Source: program, Policy: policy, Rule: f.Check, Category: category(f.Check), Severity: f.severity(),
+		Timestamp: metav1.Timestamp{Seconds: now.Unix()}, Result: f.outcome(), Scored: f.outcome() == "fail",
+		Description: f.Message,
+		Properties:  map[string]string{"state": f.State.String(), "object": f.Object.String(), "path": f.Path},
+	}
+	for name, value := range map[string]string{
+		"action": string(f.Action), "would": string(f.Would), "when": f.when(g), "exempted": f.Exempted, "policies": strings.Join(policies, ","),
+	} {
+		if value != "" {
+			result.Properties[name] = value
+		}
+	}
+	if g.bare {
+		result.Properties["bare"] = "true" // nobody makes this pod again
+	}
+	at := slices.Clone(f.at)
+	slices.SortFunc(at, func(a, b Ref) int { return strings.Compare(a.Kind+" "+a.Name, b.Kind+" "+b.Name) })
+	for _, ref := range at {
+		result.Subjects = append(result.Subjects, *objectReference(ref))
+	}
+	return result
+}
+
+// outcome maps a finding to what OpenReports knows: fail is scored and warn is
+// not, error could not be evaluated, skip was not to be.
+func (f *fault) outcome() v1alpha1.Result {
+	switch {
+	case f.State == facts.Unknown:
+		return "error"
+	case f.Exempted != "":
+		return "skip"
+	case f.Action == tokenward.Deny:
+		return "fail"
+	}
+	return "warn"
+}
+
+// severity goes by what breaks.
+func (f *fault) severity() v1alpha1.ResultSeverity {
+	switch {
+	case f.State == facts.Unknown:
+		return "info"
+	case effectOf(f.Check) != noEffect && f.stuck > 0:
+		return "critical"
+	case effectOf(f.Check) != noEffect:
+		return "high"
+	case f.Check == "token-own-account" || f.Check == "token-in-environment":
+		return "medium"
+	}
+	return "low"
+}
+
+func category(check string) string {
+	if strings.HasPrefix(check, "token-") {
+		return "Service account tokens"
+	}
+	return "References"
+}
+
+// sameReport reports whether two reports say the same, whenever each finding was
+// first seen; if not, the new one gets the times of what it has in common with
+// the old one.
+func sameReport(old, desired *v1alpha1.Report) bool {
+	for i := range desired.Results {
+		d := &desired.Results[i]
+		at := slices.IndexFunc(old.Results, func(o v1alpha1.ReportResult) bool {
+			return sameFault(&o, d) && o.Result == d.Result
+		})
+		if at >= 0 {
+			d.Timestamp = old.Results[at].Timestamp
+		}
+	}
+	return equality.Semantic.DeepEqual(old.Results, desired.Results) && old.Summary == desired.Summary && old.Source == desired.Source &&
+		equality.Semantic.DeepEqual(old.Scope, desired.Scope) && equality.Semantic.DeepEqual(old.Configuration, desired.Configuration) &&
+		equality.Semantic.DeepEqual(old.OwnerReferences, desired.OwnerReferences)
+}
