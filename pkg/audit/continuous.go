@@ -64,8 +64,8 @@ type Auditor struct {
 	rest     []string // of the full pass under way
 	began    time.Time
 	nextPass time.Time
-	resting  map[string]calm // namespaces that have changed lately
-	seen     *policy.Snapshot     // that the namespaces were judged by
+	resting  map[string]calm  // namespaces that have changed lately
+	seen     *policy.Snapshot // that the namespaces were judged by
 	counts   map[string]map[finding]int
 	told     map[string]string // what was last logged of a failure
 }
@@ -295,12 +295,13 @@ func (a *Auditor) tell(what string, err error, message string, more ...any) {
 
 // auditNamespace judges what is in a namespace and writes what was found.
 func (a *Auditor) auditNamespace(ctx context.Context, namespace string) error {
+	settled := a.Settled() // before anything is judged by it
 	found, err := a.judgeNamespace(ctx, namespace)
 	if err != nil {
 		return err
 	}
 	a.count(namespace, found)
-	if err := a.writeReports(ctx, namespace, found); err != nil {
+	if err := a.writeReports(ctx, namespace, found, settled); err != nil {
 		return err
 	}
 	if a.Events {

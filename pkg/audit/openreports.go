@@ -28,7 +28,7 @@ const (
 
 // writeReports makes the reports in a namespace those of what was found. One is
 // written only where it says something else than the one that is there.
-func (a *Auditor) writeReports(ctx context.Context, namespace string, found *workloads) error {
+func (a *Auditor) writeReports(ctx context.Context, namespace string, found *workloads, settled bool) error {
 	client := a.Reports.OpenreportsV1alpha1().Reports(namespace)
 	stored := map[string]*v1alpha1.Report{}
 	options := metav1.ListOptions{LabelSelector: managedBy + "=" + program, Limit: pageSize}
@@ -56,7 +56,7 @@ func (a *Auditor) writeReports(ctx context.Context, namespace string, found *wor
 		desired := g.openReport(namespace, a.Now())
 		old := stored[desired.Name]
 		delete(stored, desired.Name)
-		if old != nil && !a.Settled() {
+		if old != nil && !settled {
 			keepKnown(old, desired)
 		}
 		summarise(desired)
@@ -133,12 +133,13 @@ func summarise(r *v1alpha1.Report) {
 	}
 }
 
-// keepKnown puts what a report has of tokens in the place of what is unknown for
-// now: a replica that starts does not know at once which keys are gone.
+// keepKnown puts what a report has of the validity of tokens in the place of what
+// is found for now: a replica that starts does not know at once which keys are
+// gone, and would tell another reason, or none, of a token that is as dead as ever.
 func keepKnown(old, desired *v1alpha1.Report) {
 	for i := range desired.Results {
 		d := &desired.Results[i]
-		if d.Result != "error" || !strings.HasPrefix(d.Rule, "token-") {
+		if d.Rule != "token-valid" && d.Rule != "token-ca-current" {
 			continue
 		}
 		if at := slices.IndexFunc(old.Results, func(o v1alpha1.ReportResult) bool { return sameFault(&o, d) }); at >= 0 {

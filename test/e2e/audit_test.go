@@ -90,10 +90,10 @@ func TestAuditOfALargeClusterFindsWhatIsPlantedAndNothingElse(t *testing.T) {
 	})
 	t.Run("a policy that is changed shows within 5 s where it matches", func(t *testing.T) {
 		passes := s.metric(t, "tokenward_audit_passes_total")
-		before := r.versions(t)
+		before := r.byName(t)
 		createPolicyIn(t, own, `{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: quiet}, spec: {
-			match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: audit-00}}}, checks: [{name: token-default-account, action: Off},
-			{name: token-long-lived, action: Off}, {name: config-map-exists, action: Off}, {name: secret-key-exists, action: Deny}]}}`)
+			match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: audit-00}}}, checks: [{name: token-default-account, action: "Off"},
+			{name: token-long-lived, action: "Off"}, {name: config-map-exists, action: "Off"}, {name: secret-key-exists, action: Deny}]}}`)
 		r.within5s(t, func(now map[string][]string) bool {
 			for w, found := range now {
 				text := strings.Join(found, " ")
@@ -103,8 +103,8 @@ func TestAuditOfALargeClusterFindsWhatIsPlantedAndNothingElse(t *testing.T) {
 			}
 			return true
 		})
-		for name, version := range r.versions(t) {
-			if old, ok := before[name]; ok && old != version && !strings.HasPrefix(name, "audit-00/") {
+		for name, after := range r.byName(t) {
+			if old := before[name]; old != nil && old.ResourceVersion != after.ResourceVersion && !strings.HasPrefix(name, "audit-00/") {
 				t.Errorf("the report %s was written, too", name)
 			}
 		}
@@ -113,7 +113,7 @@ func TestAuditOfALargeClusterFindsWhatIsPlantedAndNothingElse(t *testing.T) {
 		}
 	})
 	t.Run("another leader writes nothing that did not change", func(t *testing.T) {
-		before := r.versions(t)
+		before := r.byName(t)
 		if err := s.stop(t); err != nil {
 			t.Fatal(err)
 		}
@@ -131,8 +131,10 @@ func TestAuditOfALargeClusterFindsWhatIsPlantedAndNothingElse(t *testing.T) {
 			}
 			return nil
 		})
-		if after := r.versions(t); !maps.Equal(before, after) {
-			t.Errorf("reports were written: before %v, after %v", before, after)
+		for name, after := range r.byName(t) {
+			if was := before[name]; was == nil || was.ResourceVersion != after.ResourceVersion {
+				t.Fatalf("a report was written: before %+v, after %+v", was, after)
+			}
 		}
 		if n := s.metric(t, "tokenward_audit_reports_written_total"); n != 0 {
 			t.Errorf("tokenward_audit_reports_written_total: %v", n)

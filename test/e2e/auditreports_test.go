@@ -112,18 +112,18 @@ func (r *reports) within5s(t *testing.T, holds func(map[string][]string) bool) {
 	}
 }
 
-// versions are the resource versions of all reports.
-func (r *reports) versions(t *testing.T) map[string]string {
+// byName returns all reports.
+func (r *reports) byName(t *testing.T) map[string]*v1alpha1.Report {
 	t.Helper()
 	list, err := r.list(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	versions := map[string]string{}
-	for _, item := range list {
-		versions[item.Namespace+"/"+item.Name] = item.ResourceVersion
+	found := map[string]*v1alpha1.Report{}
+	for i := range list {
+		found[list[i].Namespace+"/"+list[i].Name] = &list[i]
 	}
-	return versions
+	return found
 }
 
 // areComplete looks for a field of OpenReports that is not filled. Selectors take
