@@ -51,6 +51,10 @@ test: bin/tools/helm bin/tools/kustomize cluster-newest ## Run all tests, agains
 test-all: test cluster-oldest ## Run all tests, and those against an API server with the oldest Kubernetes, too
 	KUBEBUILDER_ASSETS=$(call assets,$(OLDEST)) go test -count=1 $(TESTFLAGS) ./test/e2e
 
+.PHONY: test-browser
+test-browser: ## Click through the audit's page in Chromium, which must be installed
+	go test -tags=browser -count=1 $(TESTFLAGS) ./test/browser
+
 .PHONY: verify
 verify: bin/tools/golangci-lint verify-chart ## Lint, and check that generated files are fresh
 	bin/tools/golangci-lint run ./...

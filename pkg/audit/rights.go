@@ -30,7 +30,7 @@ type binding struct {
 // discovery are the roles that let everybody find out what the API server is.
 func discovery(name string) bool {
 	return slices.Contains([]string{
-		"system:discovery", "system:basic-user", "system:public-info-viewer", "system:service-account-issuer-discovery",
+		"system:discovery", "system:basic-user", "system:public-info-viewer", "system:service-account-issuer-discovery", "system:cluster-trust-bundle-discovery",
 	}, name)
 }
 

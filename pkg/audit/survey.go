@@ -71,7 +71,7 @@ func (s *Survey) Run(ctx context.Context) (*report.Audit, error) {
 		v.incomplete("the keys that tokens are signed by", err)
 	}
 	v.uses.survey, v.without.survey, v.embedded = v, v, embedded{survey: v, jwt: regexp.MustCompile(jwtPattern)}
-	for _, step := range []func(context.Context) error{v.load, v.judgeTemplates, v.judgePods, v.embedded.tell, v.uses.tell, v.tellStuck, v.tellAccounts} {
+	for _, step := range []func(context.Context) error{v.load, v.judgeTemplates, v.judgePods, v.embedded.tell, v.uses.tell, v.tellDead, v.tellStuck, v.tellAccounts} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -262,9 +262,12 @@ func stuckSince(pod *corev1.Pod, now time.Time) (string, time.Time) {
 	}
 	since := pod.CreationTimestamp.Time
 	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue && c.LastTransitionTime.After(since) {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue {
 			since = c.LastTransitionTime.Time
 		}
+	}
+	if started := pod.Status.StartTime; started != nil { // when the kubelet took it on
+		since = started.Time
 	}
 	if now.Sub(since) < stuckAfter {
 		return "", time.Time{}

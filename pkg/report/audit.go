@@ -18,6 +18,8 @@ type Audit struct {
 	Judged    Judged    `json:"judged"`
 	// Workloads that have findings, the worst first.
 	Workloads []Workload `json:"workloads"`
+	// Dead are token Secrets whose token the API server refuses, mounted or not.
+	Dead []DeadSecret `json:"deadSecrets,omitempty"`
 	// Stuck are pods that wait for something that they need.
 	Stuck []StuckPod `json:"stuck,omitempty"`
 	// Tokens tell which workload uses which token of which account.
@@ -118,6 +120,15 @@ func (a *Audit) AtLeast(action v1alpha1.Action) bool {
 	return false
 }
 
+// DeadSecret is a token Secret whose token is refused.
+type DeadSecret struct {
+	Secret  string `json:"secret"`
+	Account string `json:"account,omitempty"`
+	Why     string `json:"why"`
+	// Workloads whose pods use it.
+	Workloads []Ref `json:"workloads,omitempty"`
+}
+
 // StuckPod is a pod that waits for something.
 type StuckPod struct {
 	Pod      Ref `json:"pod"`
@@ -196,6 +207,7 @@ func (a *Audit) Sort() {
 	slices.SortFunc(a.Workloads, func(x, y Workload) int {
 		return cmp.Or(worst(&y)-worst(&x), min(y.Stuck, 1)-min(x.Stuck, 1), x.compare(&y.Ref))
 	})
+	slices.SortFunc(a.Dead, func(x, y DeadSecret) int { return strings.Compare(x.Secret, y.Secret) })
 	slices.SortFunc(a.Stuck, func(x, y StuckPod) int { return x.Pod.compare(&y.Pod) })
 	slices.SortFunc(a.Tokens, func(x, y TokenUse) int {
 		return cmp.Or(x.Workload.compare(&y.Workload), strings.Compare(x.Secret, y.Secret), strings.Compare(x.Key, y.Key), strings.Compare(x.Account, y.Account))

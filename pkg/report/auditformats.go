@@ -26,7 +26,7 @@ func AuditFormats() map[string]AuditWriter {
 		return func(w io.Writer, a *Audit, o Options) error { return write(w, a.plain(), o) }
 	}
 	return map[string]AuditWriter{
-		"table": auditTable, "wide": auditWide, "json": auditJSON, "yaml": auditYAML,
+		"table": auditTable, "wide": auditWide, "json": auditJSON, "yaml": auditYAML, "html": auditHTML,
 		"sarif": plain(writeSARIF), "junit": plain(writeJUnit),
 	}
 }
@@ -75,15 +75,16 @@ type AuditSummary struct {
 	Unknown int `json:"unknown"`
 	DryRun  int `json:"dryRun"`
 	// Stuck pods, bare pods with findings, dead embedded tokens, needless tokens.
-	Stuck    int `json:"stuck"`
-	Bare     int `json:"bare"`
-	Dead     int `json:"deadEmbedded"`
-	Needless int `json:"needlessTokens"`
+	Stuck       int `json:"stuck"`
+	DeadSecrets int `json:"deadSecrets"`
+	Bare        int `json:"bare"`
+	Dead        int `json:"deadEmbedded"`
+	Needless    int `json:"needlessTokens"`
 }
 
 // Summary counts what was found. The audit must be sorted.
 func (a *Audit) Summary() AuditSummary {
-	s := AuditSummary{Stuck: len(a.Stuck)}
+	s := AuditSummary{Stuck: len(a.Stuck), DeadSecrets: len(a.Dead)}
 	for i := range a.Workloads {
 		w := &a.Workloads[i]
 		switch w.strongest() {
@@ -192,6 +193,7 @@ func auditTable(w io.Writer, a *Audit, o Options) error {
 	for i := range a.Workloads {
 		t.workload(&a.Workloads[i], recorded)
 	}
+	t.dead(a)
 	t.stuck(a)
 	t.embedded(a)
 	if a.Tokenless != nil {
@@ -261,6 +263,22 @@ func (w *Workload) count() string {
 		text += ", " + strconv.Itoa(w.Stuck) + " stuck"
 	}
 	return text + ")"
+}
+
+func (t *auditText) dead(a *Audit) {
+	if len(a.Dead) == 0 {
+		return
+	}
+	t.heading("Token Secrets whose token the API server refuses")
+	for i := range a.Dead {
+		d := &a.Dead[i]
+		t.paragraph(2, "", fmt.Sprintf("%s, of account %s: %s", d.Secret, dash(d.Account), d.Why))
+		for _, w := range d.Workloads {
+			t.paragraph(4, "- ", "used by "+w.String())
+		}
+	}
+	t.paragraph(2, "", "Remove data.token of each: a new token is written into it, under the same name. Then restart what uses it.")
+	t.WriteString("\n")
 }
 
 func (t *auditText) stuck(a *Audit) {
@@ -342,7 +360,7 @@ func (a *Audit) line() string {
 	if s.Deny+s.Warn+s.Audit == 0 {
 		text += "nothing found"
 	} else {
-		text += fmt.Sprintf("%s would be denied, %d warned about, %d recorded", plural(s.Deny, "workload"), s.Warn, s.Audit)
+		text += fmt.Sprintf("%s with what is denied, %d warned about, %d recorded", plural(s.Deny, "workload"), s.Warn, s.Audit)
 	}
 	if s.Stuck > 0 {
 		text += fmt.Sprintf("; %s stuck", plural(s.Stuck, "pod"))
@@ -400,6 +418,7 @@ func auditWide(w io.Writer, a *Audit, _ Options) error {
 	}
 	t := &auditText{}
 	t.WriteString("\n")
+	t.dead(a)
 	t.stuck(a)
 	t.embedded(a)
 	t.incomplete(a)
