@@ -221,7 +221,7 @@ func (a *Auditor) nextDue(now time.Time) string {
 func (a *Auditor) beginPass(now time.Time) {
 	names := slices.Sorted(maps.Keys(a.Namespaces()))
 	if len(a.Only) > 0 {
-		names = a.Only
+		names = slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(a.Only, name) })
 	}
 	for name := range a.counts {
 		if !slices.Contains(names, name) {
@@ -255,8 +255,10 @@ func (a *Auditor) endPass(now time.Time) {
 
 // audit looks at one namespace.
 func (a *Auditor) audit(ctx context.Context, namespace string) {
-	if len(a.Only) > 0 && !slices.Contains(a.Only, namespace) {
-		return
+	if len(a.Only) > 0 { // the rights in a namespace go with it
+		if _, exists := a.Namespaces()[namespace]; !exists || !slices.Contains(a.Only, namespace) {
+			return
+		}
 	}
 	began := a.Now()
 	err := a.auditNamespace(ctx, namespace)

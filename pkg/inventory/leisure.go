@@ -112,15 +112,17 @@ func (v *Inventory) Settled() bool {
 	return t.keys.Settled() && t.chainsSettled
 }
 
-// Namespaces returns the labels of all namespaces, by name. They are not to be
-// written to.
+// Namespaces returns the labels of all namespaces, by name, but for those that are
+// being deleted. They are not to be written to.
 func (v *Inventory) Namespaces() map[string]map[string]string {
 	x := v.watched[namespaceKind].index
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	out := make(map[string]map[string]string, len(x.whole))
 	for name, whole := range x.whole {
-		out[name] = whole.labels
+		if !x.namespaces[""][name].deleting {
+			out[name] = whole.labels
+		}
 	}
 	return out
 }

@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
-	tokenward "tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	api "tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/test/cluster"
 )
 
@@ -172,7 +172,7 @@ func createPolicyIn(t *testing.T, own *cluster.Cluster, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = client.Resource(tokenward.GroupVersion.WithResource(tokenward.TokenPolicyResource)).Create(t.Context(), object, metav1.CreateOptions{})
+	_, err = client.Resource(api.GroupVersion.WithResource(api.TokenPolicyResource)).Create(t.Context(), object, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

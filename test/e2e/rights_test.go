@@ -16,7 +16,10 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/test/chart"
 )
 
@@ -37,12 +40,15 @@ func everyRight(t *testing.T, only bool) {
 	if only {
 		release.Values["namespaces"] = []string{shop, gone}
 	}
+	release.Values["audit"] = map[string]any{"events": true}
+	r := newReports(t, plane)
 	i := installIn(t, plane, release)
 	from, err := os.Stat(plane.AuditLog)
 	if err != nil {
 		t.Fatal(err)
 	}
 	again := i.useEverything(t, shop, gone)
+	i.useAudit(t, r, shop)
 	wanted, err := i.rules()
 	if err != nil {
 		t.Fatal(err)
@@ -161,6 +167,56 @@ func everything() *corev1.Pod {
 			Driver: "secrets-store.csi.k8s.io", VolumeAttributes: map[string]string{"secretProviderClass": "class"},
 		}})
 	})
+}
+
+// useAudit has the audit write a report, change it, and take it back.
+func (i *installation) useAudit(t *testing.T, r *reports, namespace string) {
+	t.Helper()
+	no := false
+	_, err := client.CoreV1().Pods(namespace).Create(t.Context(), pod("audited", secretVolume("to-come", false), func(spec *corev1.PodSpec) {
+		spec.AutomountServiceAccountToken = &no
+	}), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcome := func() string {
+		for _, report := range r.byName(t) {
+			if report.Namespace == namespace && report.Scope.Name == "audited" {
+				return string(report.Results[0].Result)
+			}
+		}
+		return "none"
+	}
+	for _, step := range []struct {
+		change func()
+		want   string
+	}{
+		{func() { createSecret(t, namespace, "another") }, "warn"}, // pods are not watched
+		{func() { i.setAction(t, "Deny") }, "fail"},
+		{func() { createSecret(t, namespace, "to-come") }, "none"},
+	} {
+		step.change()
+		waitUntil(t, func() error {
+			if got := outcome(); got != step.want {
+				return fmt.Errorf("the report says %s, want %s", got, step.want)
+			}
+			return nil
+		})
+	}
+}
+
+// setAction changes the policy of useEverything.
+func (i *installation) setAction(t *testing.T, action string) {
+	t.Helper()
+	policies, err := dynamic.NewForConfig(plane.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = policies.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.TokenPolicyResource)).Patch(t.Context(), i.release.Name, types.MergePatchType,
+		[]byte(`{"spec": {"checks": [{"name": "secret-exists", "action": "`+action+`"}]}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // boundTokens makes a Secret "held" with tokens that are bound to a pod and to a node.
