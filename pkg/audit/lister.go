@@ -63,9 +63,9 @@ func pages(ctx context.Context, limit int64, list func(context.Context, metav1.L
 	for {
 		page, err := list(ctx, options)
 		var status apierrors.APIStatus
-		if apierrors.IsResourceExpired(err) && options.Continue != "" && errors.As(err, &status) && status.Status().ListMeta.Continue != "" {
+		if apierrors.IsResourceExpired(err) && options.Continue != "" && errors.As(err, &status) && status.Status().Continue != "" {
 			// The rest comes in a later state of the cluster: for an audit it is as good.
-			options.Continue = status.Status().ListMeta.Continue
+			options.Continue = status.Status().Continue
 			continue
 		}
 		if err != nil {

@@ -47,6 +47,7 @@ type survey struct {
 	judge     Judge
 	owners    *owners
 	workloads *workloads
+	siblings  *siblings // nil where a policy tells siblings apart
 	out       *report.Audit
 	// What the visitors of the pods gather.
 	embedded embedded
@@ -66,6 +67,9 @@ func (s *Survey) Run(ctx context.Context) (*report.Audit, error) {
 		Survey: s, Lister: lister, held: NewHolding(), owners: newOwners(lister.readOwner), workloads: newWorkloads(),
 		judge: Judge{Snapshot: s.Snapshot, Now: s.Now},
 		out:   &report.Audit{Time: s.Now.UTC().Truncate(time.Second), Namespace: s.Namespace},
+	}
+	if !s.Snapshot.LooksAtWholePods() {
+		v.siblings = newSiblings()
 	}
 	if v.trust, err = ReadTrust(ctx, s.Config, s.Keys, s.Now); err != nil {
 		v.incomplete("the keys that tokens are signed by", err)
@@ -169,7 +173,7 @@ func (v *survey) topOf(ctx context.Context, o *listed) Ref {
 }
 
 func (v *survey) judgePods(ctx context.Context) error {
-	err := v.each(ctx, v.Lister.pods(), v.Namespace, func(page []listed) error {
+	err := v.each(ctx, v.pods(), v.Namespace, func(page []listed) error {
 		page = slices.DeleteFunc(page, func(o listed) bool { return !v.selected(&o) })
 		results, err := v.judgePage(ctx, page)
 		if err != nil {
@@ -211,7 +215,7 @@ func (v *survey) judgePage(ctx context.Context, page []listed) ([]Result, error)
 	for round := range maxRounds {
 		doubtful := map[facts.Object]bool{}
 		open = slices.DeleteFunc(open, func(i int) bool {
-			result, doubts := v.judgeHeld(&page[i].Object)
+			result, doubts := v.judgeOnce(&page[i])
 			results[i] = result
 			if len(result.Findings) == 0 || len(doubts) == 0 || round == maxRounds-1 {
 				return true
@@ -237,6 +241,25 @@ func setOf(objects map[facts.Object]bool) []facts.Object {
 		out = append(out, o)
 	}
 	return out
+}
+
+// judgeOnce judges by what is held, and a pod without a finding for its siblings,
+// too. Those with one are judged each: there are few.
+func (v *survey) judgeOnce(o *listed) (Result, []facts.Object) {
+	if v.siblings == nil {
+		return v.judgeHeld(&o.Object)
+	}
+	known, ok := v.siblings.of(o)
+	if ok {
+		if result, found := v.siblings.good[known]; found {
+			return result, nil
+		}
+	}
+	result, doubtful := v.judgeHeld(&o.Object)
+	if ok && len(result.Findings) == 0 {
+		v.siblings.good[known] = result
+	}
+	return result, doubtful
 }
 
 // judgeHeld judges by what is held, and returns what the verdict had better not

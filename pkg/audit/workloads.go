@@ -182,6 +182,7 @@ func (f *fault) when(g *gathered) string {
 			return "now: calls made with it fail"
 		}
 		return "when it starts a pod"
+	case noEffect:
 	}
 	return ""
 }

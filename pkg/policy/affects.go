@@ -25,3 +25,9 @@ func Differing(a, b *Snapshot) []*Policy {
 func (p *Policy) MaySelect(namespace map[string]string) bool {
 	return p.match.namespaces == nil || p.match.namespaces.Matches(labels.Set(namespace))
 }
+
+// LooksAtWholePods reports whether a policy has conditions, which see all of a
+// pod; the others see its labels and its spec alone.
+func (s *Snapshot) LooksAtWholePods() bool {
+	return slices.ContainsFunc(s.policies, func(p *Policy) bool { return len(p.match.conditions) > 0 })
+}

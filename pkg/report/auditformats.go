@@ -206,7 +206,7 @@ func auditTable(w io.Writer, a *Audit, o Options) error {
 		t.heading("Recorded, not warned about (-o wide lists them)")
 		for _, check := range policy.Checks() {
 			if n := recorded[check.ID]; n > 0 {
-				fmt.Fprintf(t, "  %s: %s\n", check.ID, plural(n, "workload"))
+				t.WriteString("  " + check.ID + ": " + plural(n, "workload") + "\n")
 			}
 		}
 		t.WriteString("\n")
@@ -240,7 +240,7 @@ func (t *auditText) workload(w *Workload, recorded map[string]int) {
 		if f.When != "" {
 			title += ", " + f.When
 		}
-		fmt.Fprintf(t, "  %s %s\n", paint(fmt.Sprintf("%-5s", strings.ToUpper(string(label))), f.Action, t.options), title)
+		t.WriteString("  " + paint(fmt.Sprintf("%-5s", strings.ToUpper(string(label))), f.Action, t.options) + " " + title + "\n")
 		t.paragraph(8, "", f.Message)
 		if len(f.Policies) > 0 {
 			t.paragraph(8, "- ", "by TokenPolicy "+strings.Join(f.Policies, ", "))
@@ -288,7 +288,7 @@ func (t *auditText) stuck(a *Audit) {
 	t.heading("Stuck pods")
 	for i := range a.Stuck {
 		s := &a.Stuck[i]
-		fmt.Fprintf(t, "  %s: %s since %s\n", s.Pod, s.Reason, s.Since.Format(time.RFC3339))
+		t.WriteString("  " + s.Pod.String() + ": " + s.Reason + " since " + s.Since.Format(time.RFC3339) + "\n")
 		for _, cause := range s.Causes {
 			t.paragraph(4, "- ", cause)
 		}
@@ -333,7 +333,7 @@ func (t *auditText) accounts(a *Audit) {
 	const most = 10
 	for i, name := range needless {
 		if i == most {
-			fmt.Fprintf(t, "  and %d more (-o wide lists them)\n", len(needless)-most)
+			t.WriteString(fmt.Sprintf("  and %d more (-o wide lists them)\n", len(needless)-most))
 			break
 		}
 		t.WriteString("  " + name + "\n")

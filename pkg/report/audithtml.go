@@ -63,7 +63,7 @@ func auditHTML(w io.Writer, a *Audit, _ Options) error {
 	t, err := template.New("audit").Funcs(template.FuncMap{
 		"plural": plural, "lower": strings.ToLower, "join": strings.Join,
 		"date":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"action": func(f Fault) string { return actionOf(f) },
+		"action": actionOf,
 		"worst":  func(w Workload) string { return lowest(string(w.strongest())) },
 	}).Parse(auditPage)
 	if err != nil {
@@ -72,13 +72,9 @@ func auditHTML(w io.Writer, a *Audit, _ Options) error {
 	return t.Execute(w, p)
 }
 
-func actionOf(f Fault) string {
-	if f.Action == "" {
-		return "dryrun"
-	}
-	return strings.ToLower(string(f.Action))
-}
+func actionOf(f Fault) string { return lowest(string(f.Action)) }
 
+// lowest names an action as the page does.
 func lowest(action string) string {
 	if action == "" {
 		return "dryrun"

@@ -36,8 +36,9 @@ func command() *cobra.Command {
 		Use: "bench", Short: "Measure the hot path, policies, tokens and the inventory", Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context()) },
 	}
-	c.Flags().StringSliceVar(&b.only, "part", nil, "hot-path, growth, policies, tokens, mutation, key-change or cluster; all if not given")
+	c.Flags().StringSliceVar(&b.only, "part", nil, "hot-path, growth, policies, tokens, mutation, key-change, cluster or audit; all if not given")
 	c.Flags().StringVar(&b.webhook, "webhook", "bin/webhook", "the binary of the webhook")
+	c.Flags().StringVar(&b.plugin, "plugin", "bin/kubectl-tokenward", "the binary of the command line")
 	c.Flags().DurationVar(&b.round, "round", b.round, "how long to measure each server at a time")
 	c.Flags().IntVar(&b.rounds, "rounds", b.rounds, "how often")
 	c.Flags().IntVar(&b.secrets, "secrets", b.secrets, "Secrets in the real control plane; 0 leaves that part out")
@@ -49,6 +50,7 @@ func command() *cobra.Command {
 type bench struct {
 	only    []string
 	webhook string
+	plugin  string
 	round   time.Duration
 	rounds  int
 	secrets int
@@ -67,6 +69,7 @@ func (b *bench) run(ctx context.Context) error {
 		{"mutation", b.mutation},
 		{"key-change", b.keyChange},
 		{"cluster", b.cluster},
+		{"audit", b.audit},
 	}
 	for _, name := range b.only {
 		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {

@@ -1,0 +1,94 @@
+package audit
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/token"
+)
+
+// BenchmarkJudgement judges pods as an audit does once everything is listed: with
+// a projected token, a Secret as a volume, another in the environment, and a
+// ConfigMap; one core. Ten pods of a controller are siblings; with "alone" there
+// are none.
+func BenchmarkJudgement(b *testing.B) {
+	b.Run("siblings", func(b *testing.B) { judgePods(b, newSiblings()) })
+	b.Run("alone", func(b *testing.B) { judgePods(b, nil) })
+}
+
+func judgePods(b *testing.B, known *siblings) {
+	const pods = 20_000
+	v := &survey{held: NewHolding(), judge: Judge{Snapshot: policy.NewSnapshot(policy.Checks(), nil, policy.Options{}), Now: time.Unix(1, 0)}}
+	trust := &Trust{Keys: token.NewKeySet(token.KeySetOptions{})}
+	objects := make([]listed, pods)
+	for i := range objects {
+		controller := i / 10
+		ns := fmt.Sprintf("team-%d", controller%20)
+		pod := benchPod(ns, i, controller)
+		objects[i] = listed{Object: *OfPod(pod), meta: pod}
+		for _, name := range []string{pod.Spec.Volumes[1].Secret.SecretName, pod.Spec.Containers[0].Env[0].ValueFrom.SecretKeyRef.Name} {
+			s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Data: map[string][]byte{"user": []byte("u")}}
+			v.held.put(object(reference.Secret, s), heldSecret(s, trust))
+		}
+		for _, name := range []string{"settings", "kube-root-ca.crt"} {
+			m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Data: map[string]string{"ca.crt": "x"}}
+			v.held.put(object(reference.ConfigMap, m), heldConfigMap(m))
+		}
+		a := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "app"}}
+		v.held.put(object(reference.ServiceAccount, a), heldAccount(a))
+	}
+	for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap, reference.ServiceAccount, facts.Namespace} {
+		v.held.complete(kind, "", facts.NotAsked)
+	}
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		if n%pods == 0 && known != nil { // each pass is a new one
+			v.siblings = newSiblings()
+		}
+		if result, _ := v.judgeOnce(&objects[n%pods]); len(result.Findings) > 0 {
+			b.Fatalf("%+v", result.Findings)
+		}
+		n++
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "pods/s")
+}
+
+func benchPod(ns string, i, controller int) *corev1.Pod {
+	mount := func(name string) corev1.VolumeMount { return corev1.VolumeMount{Name: name, MountPath: "/" + name} }
+	expiry, yes := int64(3607), true
+	volume := fmt.Sprintf("kube-api-access-%d", i)
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprintf("pod-%d", i), Labels: map[string]string{"app": "web"},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", UID: types.UID(fmt.Sprint(controller)), Controller: &yes}}},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: "app",
+			Containers: []corev1.Container{{
+				Name: "main", VolumeMounts: []corev1.VolumeMount{mount(volume), mount("secret"), mount("settings")},
+				Env: []corev1.EnvVar{{Name: "USER", ValueFrom: &corev1.EnvVarSource{
+					SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: fmt.Sprintf("db-%d", controller%50)}, Key: "user"},
+				}}},
+			}},
+			Volumes: []corev1.Volume{
+				{Name: volume, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+					{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &expiry}},
+					{ConfigMap: &corev1.ConfigMapProjection{
+						LocalObjectReference: corev1.LocalObjectReference{Name: "kube-root-ca.crt"}, Items: []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}},
+					}},
+				}}}},
+				{Name: "secret", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: fmt.Sprintf("app-%d", controller%50)}}},
+				{Name: "settings", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+					LocalObjectReference: corev1.LocalObjectReference{Name: "settings"},
+				}}},
+			},
+		},
+	}
+}
