@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ func judgePods(b *testing.B, known *siblings) {
 		v.held.complete(kind, "", facts.NotAsked)
 	}
 	b.ReportAllocs()
-	n := 0
+	n, began := 0, cpuTime(b)
 	for b.Loop() {
 		if n%pods == 0 && known != nil { // each pass is a new one
 			v.siblings = newSiblings()
@@ -59,7 +60,18 @@ func judgePods(b *testing.B, known *siblings) {
 		}
 		n++
 	}
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "pods/s")
+	b.ReportMetric(float64(n)/(cpuTime(b)-began).Seconds(), "pods/s-of-CPU")
+}
+
+// cpuTime is what the process has used, the collector included: on a machine that
+// is shared the clock says little.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func benchPod(ns string, i, controller int) *corev1.Pod {
@@ -72,7 +84,7 @@ func benchPod(ns string, i, controller int) *corev1.Pod {
 		Spec: corev1.PodSpec{
 			ServiceAccountName: "app",
 			Containers: []corev1.Container{{
-				Name: "main", VolumeMounts: []corev1.VolumeMount{mount(volume), mount("secret"), mount("settings")},
+				Name: "main", VolumeMounts: []corev1.VolumeMount{{Name: volume, MountPath: accountDirectory}, mount("secret"), mount("settings")},
 				Env: []corev1.EnvVar{{Name: "USER", ValueFrom: &corev1.EnvVarSource{
 					SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: fmt.Sprintf("db-%d", controller%50)}, Key: "user"},
 				}}},

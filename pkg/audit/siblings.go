@@ -16,6 +16,7 @@ import (
 type siblings struct {
 	seed maphash.Seed
 	good map[sibling]Result
+	text []byte // of the last spec; used again
 }
 
 type sibling struct {
@@ -34,13 +35,14 @@ func (s *siblings) of(o *listed) (sibling, bool) {
 		return sibling{}, false
 	}
 	spec := alike(&o.Pod.Spec)
-	text, err := spec.Marshal()
-	if err != nil {
+	size := spec.Size()
+	s.text = slices.Grow(s.text[:0], size)[:size]
+	if _, err := spec.MarshalToSizedBuffer(s.text); err != nil {
 		return sibling{}, false
 	}
 	var h maphash.Hash
 	h.SetSeed(s.seed)
-	_, _ = h.Write(text)
+	_, _ = h.Write(s.text)
 	for _, set := range []map[string]string{o.Pod.Labels, o.Pod.Annotations} {
 		for _, key := range slices.Sorted(maps.Keys(set)) {
 			_, _ = h.WriteString(key)

@@ -1,0 +1,134 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"tokenward.dev/tokenward/cmd/kubectl-tokenward/app"
+)
+
+// What the caller has no right to see is named, and is no fault of anybody's.
+func TestAuditWithFewRightsSaysWhatItDidNotSee(t *testing.T) {
+	ns := newNamespace(t)
+	user := "few-rights-of-" + ns
+	create := metav1.CreateOptions{}
+	_, err := client.RbacV1().Roles(ns).Create(t.Context(), &rbacv1.Role{
+		ObjectMeta: metav1.ObjectMeta{Name: "few"},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"pods", "configmaps", "serviceaccounts"}, Verbs: []string{"list", "get"}},
+			{APIGroups: []string{"apps"}, Resources: []string{"*"}, Verbs: []string{"list"}},
+		},
+	}, create)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.RbacV1().RoleBindings(ns).Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "few"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "few"},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
+	}, create)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("p", secretVolume("gone", false), configVolume("lost")), create); err != nil {
+		t.Fatal(err)
+	}
+	config, kubeconfig, err := plane.As(user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, func() error {
+		_, err := theirs.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		return err
+	})
+	a := audited(t, kubeconfig, "-n", ns)
+	incomplete := strings.Join(a.Incomplete, "\n")
+	mustContain(t, incomplete, "Secrets could not be read", "the namespace could not be read", "TokenPolicies could not be read", "roles and their bindings could not be read")
+	for _, f := range findingsOf(a)["Pod "+ns+"/p"] {
+		if strings.HasPrefix(f, "secret-exists") && !strings.HasSuffix(f, " unknown") {
+			t.Errorf("without the right to see Secrets: %s", f)
+		}
+	}
+	mustContain(t, strings.Join(findingsOf(a)["Pod "+ns+"/p"], "\n"), "config-map-exists ConfigMap "+ns+"/lost absent", "secret-exists Secret "+ns+"/gone unknown")
+}
+
+func TestAuditExitStatusAndFormats(t *testing.T) {
+	ns := newNamespace(t)
+	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("p", secretVolume("gone", false)), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		args   []string
+		status int
+		want   string
+	}{
+		{[]string{"--policy-file=" + policyFile(t, secretExists("Warn", ""))}, 1, "secret-exists, at the next restart"},
+		{[]string{"--fail-on=deny"}, 0, "nobody makes this pod again"},
+		{[]string{"--policy-file=" + policyFile(t, secretExists("Deny", "")), "--fail-on=deny", "-o", "sarif"}, 1, `"ruleId": "secret-exists"`},
+		{[]string{"-o", "junit"}, 1, "<testsuite"},
+		{[]string{"-o", "yaml"}, 1, "kind: Audit"},
+		{[]string{"-o", "wide"}, 1, "Secret " + ns + "/gone"},
+		{[]string{"-o", "html"}, 1, "<!doctype html>"},
+		{[]string{"-l", "app=other"}, 0, "nothing found"},
+		{[]string{"-o", "xml"}, 2, ""},
+		{[]string{"--fail-on=loud"}, 2, ""},
+		{[]string{"--policy-file=/nonexistent"}, 2, ""},
+	}
+	for _, tt := range tests {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			var out, errOut bytes.Buffer
+			status := app.Main(t.Context(), append([]string{"audit", "--kubeconfig=" + plane.Kubeconfig, "-n", ns}, tt.args...), &out, &errOut)
+			if status != tt.status || (tt.status != 2) != (errOut.Len() == 0) {
+				t.Errorf("status %d, want %d; %s", status, tt.status, errOut.String())
+			}
+			mustContain(t, out.String(), tt.want)
+		})
+	}
+}
+
+// Events are as many as there are findings, however often they are found.
+func TestAuditEventsAreNotRepeated(t *testing.T) {
+	ns := newNamespace(t)
+	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("p", secretVolume("gone", false)), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	events := func() ([]corev1.Event, error) {
+		list, err := client.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=TokenwardAudit"})
+		if err != nil {
+			return nil, err
+		}
+		return list.Items, nil
+	}
+	for range 2 {
+		s := launch(t, "--kubeconfig="+plane.Kubeconfig, "--audit-interval=1h", "--audit-events", "--namespaces="+ns)
+		s.waitReady(t)
+		waitUntil(t, func() error {
+			if s.metric(t, "tokenward_audit_passes_total") == 0 {
+				return errors.New("no pass has ended")
+			}
+			found, err := events()
+			if err == nil && len(found) != 1 {
+				err = fmt.Errorf("%d events, want 1", len(found))
+			}
+			return err
+		})
+		if err := s.stop(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, err := events()
+	if err != nil || len(found) != 1 || found[0].InvolvedObject.Name != "p" || !strings.Contains(found[0].Message, `Secret "gone"`) {
+		t.Errorf("events: %+v, %v", found, err)
+	}
+}
