@@ -182,7 +182,7 @@ func (t *auditText) accounts(a *Audit) {
 	const most = 10
 	for i, name := range needless {
 		if i == most {
-			t.WriteString(fmt.Sprintf("  and %d more (-o wide lists them)\n", len(needless)-most))
+			t.WriteString("  and " + strconv.Itoa(len(needless)-most) + " more (-o wide lists them)\n")
 			break
 		}
 		t.WriteString("  " + name + "\n")
