@@ -237,7 +237,7 @@ func TestOnlyAnAPIServerWithTheRightCertificateIsAnswered(t *testing.T) {
 		t.Helper()
 		err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
 			if err := dryRun(ctx, c, ns, pod("fine")); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
-				return fmt.Errorf("got %w", err)
+				return fmt.Errorf("got %v", err)
 			}
 			if w.metric(t, "tokenward_clients_refused_total", `reason="`+reason+`"`) == 0 {
 				return fmt.Errorf("nobody was refused as %s", reason)
@@ -268,11 +268,20 @@ func TestOnlyAnAPIServerWithTheRightCertificateIsAnswered(t *testing.T) {
 	refused(unconfigured, w, "missing")
 	mustContain(t, w.log.String(), "it presented no certificate")
 
-	w = service.startFor(t, serving, clientCA, "--client-name=somebody-else", policy)
+	// A connection that is open lives on: it ends with the process.
+	replace := func(clientCA []byte, flags ...string) {
+		t.Helper()
+		old := w
+		w = service.startFor(t, serving, clientCA, flags...)
+		if err := old.stop(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(clientCA, "--client-name=somebody-else", policy)
 	refused(configured, w, "name")
 	mustContain(t, w.log.String(), apiServerName)
 
-	w = service.startFor(t, serving, pemCertificate(newSigner(t).cert.Raw), policy)
+	replace(pemCertificate(newSigner(t).cert.Raw), policy)
 	refused(configured, w, "untrusted")
 }
 

@@ -137,7 +137,8 @@ func TestSecureMetricsSayThatTheyCantTell(t *testing.T) {
 	if code, body := s.scrape(t, "Bearer x"); code != http.StatusServiceUnavailable {
 		t.Errorf("got %d %s, want 503", code, body)
 	}
-	mustContain(t, s.log.String(), "who may read metrics", "tokenreviews")
+	waitLog(t, s, "who may read metrics")
+	waitLog(t, s, "tokenreviews")
 }
 
 // readRights are those that the webhook can't be ready without.

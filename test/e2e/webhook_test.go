@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -58,14 +59,25 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// handedOut are the ports that tests have: none is given to two.
+var handedOut sync.Map
+
+// freePort returns a port below those that the kernel takes for outgoing
+// connections, so that nobody takes it before the server that it is for.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1_000 {
+		port := 15_000 + rand.IntN(15_000)
+		if _, taken := handedOut.LoadOrStore(port, true); taken {
+			continue
+		}
+		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // writeCertificate puts a new CA's certificate for 127.0.0.1 into a directory.
