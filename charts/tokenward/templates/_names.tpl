@@ -1,11 +1,14 @@
 {{- /* The name of everything. Cluster-scoped objects have it, too, so it has the release's name in it. */ -}}
 {{- define "tokenward.fullname" -}}
+{{- $release := .Release.Name | replace "." "-" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}
-{{- else if contains "tokenward" .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else if regexMatch "^[0-9]" $release -}}
+{{- fail (printf "the name of a Service can't begin with a digit, as that of the release %q does: give fullnameOverride" .Release.Name) -}}
+{{- else if contains "tokenward" $release -}}
+{{- $release | trunc 50 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-tokenward" (.Release.Name | trunc 40 | trimSuffix "-") -}}
+{{- printf "%s-tokenward" ($release | trunc 40 | trimSuffix "-") -}}
 {{- end -}}
 {{- end -}}
 
