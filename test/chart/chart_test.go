@@ -243,6 +243,28 @@ func TestEverySeriesExists(t *testing.T) {
 	}
 }
 
+// Whoever is woken by an alert looks for its name.
+func TestEveryAlertIsDocumented(t *testing.T) {
+	alerts, err := os.ReadFile(filepath.Join(Dir(), "files", "alerts.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(cluster.Root(), "docs", "monitoring.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, documented := map[string]bool{}, map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^- alert: (\w+)$`).FindAllSubmatch(alerts, -1) {
+		there[string(m[1])] = true
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(Tokenward\\w+)` \\|").FindAllSubmatch(page, -1) {
+		documented[string(m[1])] = true
+	}
+	if len(there) == 0 || !reflect.DeepEqual(there, documented) {
+		t.Errorf("alerts:\n%v\ndocs/monitoring.md:\n%v", there, documented)
+	}
+}
+
 func TestDashboardIsJSON(t *testing.T) {
 	objects := render(t, map[string]any{"metrics": map[string]any{"dashboard": map[string]any{"enabled": true}}})
 	dashboard, err := Into[corev1.ConfigMap](objects, "ConfigMap")
