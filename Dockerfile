@@ -3,9 +3,13 @@
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=$(git describe --tags --always) -t tokenward .
 #
-# Base images go by tag. To pin them by digest, give the two arguments in full:
-# --build-arg GO_IMAGE=golang:1.26.8@sha256:... "make image" needs neither a
-# daemon nor a base image.
+# The binary in it is the same, bit by bit, whoever builds it. For the same of the
+# image, pin what it is made from by digest, in full, and leave out the time:
+#
+#   --build-arg GO_IMAGE=golang:1.26.8@sha256:... --build-arg BASE_IMAGE=gcr.io/...@sha256:...
+#   --build-arg SOURCE_DATE_EPOCH=0 --provenance=false --output type=oci,dest=image.tar,rewrite-timestamp=true
+#
+# "make image" needs neither a daemon nor a base image.
 ARG GO_IMAGE=golang:1.26.8
 ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
