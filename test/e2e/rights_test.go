@@ -36,7 +36,10 @@ func TestEveryRightIsUsedAndNoneIsMissing(t *testing.T) {
 
 func everyRight(t *testing.T, only bool) {
 	own, shop, gone := newNamespace(t), newNamespace(t), newNamespace(t)
-	release := chart.Release{Name: own, Namespace: own, Values: map[string]any{"metrics": map[string]any{"secure": true}}}
+	release := chart.Release{Name: own, Namespace: own, Values: map[string]any{
+		"metrics":           map[string]any{"secure": true},
+		"workloadResources": []string{"argoproj.io/v1alpha1/rollouts=spec.template"},
+	}}
 	if only {
 		release.Values["namespaces"] = []string{shop, gone}
 	}
