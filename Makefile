@@ -8,8 +8,13 @@ OLDEST := v1.33
 CHART := charts/tokenward
 TESTFLAGS ?= -timeout=20m
 # What the image and its tag say; Go's own stamp needs the history, which an image is built without.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+# Each is looked up once: a commit while an image is built must not end up in half of it.
+ifndef VERSION
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+endif
+ifndef REVISION
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+endif
 
 # The directory of the binaries of a version; KUBEBUILDER_ASSETS, where set, is used instead.
 assets = $(if $(KUBEBUILDER_ASSETS),$(KUBEBUILDER_ASSETS),$(firstword $(wildcard $(CURDIR)/bin/k8s/$(1).*)))
