@@ -18,6 +18,9 @@ const (
 	undoneQuotes     = "quotes removed"
 	undoneHyphens    = "typographic hyphens replaced by -"
 	undoneEscapes    = "escaped line breaks removed"
+	undoneURL        = "URL encoding undone"
+	undoneJSON       = "JSON string decoded"
+	undoneMargins    = "marks beside the lines removed"
 	undonePrefix     = `what stands before the token removed, such as "Bearer"`
 	undoneAround     = "text around the token removed"
 	undoneMark       = "the shell's end-of-line mark % removed"
@@ -49,7 +52,8 @@ func decodeText(input []byte) (string, []string) {
 	return string(utf16.Decode(units)), []string{undoneUTF16}
 }
 
-var colours = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]") //nolint:gochecknoglobals // constant
+// colours are those, the frame of what is pasted, and the title of a window.
+var colours = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)") //nolint:gochecknoglobals // constant
 
 // clean takes out what nobody sees, or sees as something else.
 func clean(text string) (string, []string) {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -164,6 +166,24 @@ func wrappings() []wrapping {
 			}
 			return strings.Join(parts, ".")
 		}, "", nil},
+		{"among the variables of a shell", func(t string) string { return "HOME=/root\nKUBE_TOKEN=" + t + "\nPATH=/bin\n" }, "", []string{undonePrefix}},
+		{"above another command", func(t string) string { return "token: " + t + "\nlogout\n" }, "", []string{undonePrefix}},
+		{"wrapped, above another command", func(t string) string { return "token: " + lines(t, "\n", 73) + "\nlogout\n" }, "", []string{undoneSpaces, undonePrefix}},
+		{"in an address", func(t string) string { return "https://10.0.0.1/api?access_token=" + t + "&pretty=1" }, "", []string{undoneAround}},
+		{"in an address in quotes", func(t string) string { return `curl "https://10.0.0.1/api?x=` + t + `"` }, "", []string{undoneAround}},
+		{"in URL encoding", func(t string) string { return "Bearer%20" + t }, "", []string{undoneURL, undonePrefix}},
+		{"in a form", func(t string) string { return "Authorization=Bearer+" + t }, "", []string{undonePrefix}},
+		{"in a cookie", func(t string) string { return url.QueryEscape(`{"token":"` + t + `"}`) }, "field token", []string{undoneURL}},
+		{"in HTML", func(t string) string { return "<code>" + t + "</code>" }, "", nil},
+		{"in a mail that quotes it", func(t string) string { return "> " + lines(t, "\n> ", 60) }, "", []string{undoneMargins, undoneSpaces}},
+		{"beside another pane", func(t string) string { return lines(t, "│\n", 60) + "│" }, "", []string{undoneMargins, undoneSpaces}},
+		{"in a terminal's frame of what is pasted", func(t string) string { return "\x1b[200~" + t + "\x1b[201~" }, "", []string{undoneColours}},
+		{"after the title of a window", func(t string) string { return "\x1b]0;me@host\x07" + t }, "", []string{undoneColours}},
+		{"in a Secret as JSON in JSON", func(t string) string { return strconv.Quote(secretJSON("robot", std(t))) }, where, []string{undoneJSON, undoneBase64}},
+		{"in JSON that we know nothing of", func(t string) string { return `{"resources":[{"attributes":{"token":"` + t + `"}}]}` }, "", nil},
+		{"in an object of another kind", func(t string) string {
+			return "apiVersion: v1\nkind: ConfigMap\ndata:\n  x: " + t + "\n"
+		}, "", []string{undoneAround}},
 		{"in base64", std, "", []string{undoneBase64}},
 		{"in base64, wrapped", func(t string) string { return lines(std(t), "\n", 76) }, "", []string{undoneSpaces, undoneBase64}},
 		{"in base64 of a line with its end", func(t string) string { return std(t + "\n") }, "", []string{undoneBase64}},

@@ -9,6 +9,7 @@
 package paste
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -152,8 +153,16 @@ func (r reading) read(text string) ([]Found, error) {
 	if what := armoured(text); what != nil {
 		return nil, what
 	}
+	var inside string // JSON within JSON
+	if json.Unmarshal([]byte(text), &inside) == nil && (strings.Contains(inside, `"`) || kindLine.MatchString(inside)) {
+		return r.undid(undoneJSON).read(inside)
+	}
 	if objects := parseObjects(indented); len(objects) > 0 {
-		return r.objects(objects)
+		found, err := r.objects(objects)
+		if err != nil && inText.MatchString(text) { // in a field that we know nothing of
+			return r.text(text)
+		}
+		return found, err
 	}
 	if strings.HasPrefix(text, "{") { // a terminal breaks lines within strings, too
 		if objects := parseObjects(strings.NewReplacer("\r", "", "\n", "").Replace(text)); len(objects) > 0 {

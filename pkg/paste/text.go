@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -15,9 +16,13 @@ import (
 var (
 	// before finds what people write before a token: a field of YAML or JSON, a
 	// variable, a header, a flag.
-	before = regexp.MustCompile(`(?i)(?:^|[\s"'{,;$(-])(?:[a-z0-9_-]*token|authorization)["']?(?:\s*[:=]\s*|\s+)(?:["'\x60]\s*)?(?:bearer\s+)?|\bbearer:?\s+`)
+	before = regexp.MustCompile(`(?i)(?:^|[\s"'{,;$(-])(?:[a-z0-9_-]*token|authorization)["']?(?:\s*[:=]\s*|\s+)(?:["'\x60]\s*)?(?:bearer(?:\s+|\+))?|\bbearer(?::?\s+|\+)`)
 	// inText finds a token in prose: a header and the first dot.
 	inText = regexp.MustCompile(`\bey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`)
+	// margins are what mail, a shell that waits for more, and a terminal that is
+	// divided put beside each line.
+	margins = regexp.MustCompile(`(?m)^[ \t]*>[ \t]+|[ \t]*[│┃]`)
+	percent = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
 	bootstrap = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
 )
@@ -30,8 +35,14 @@ func (r reading) text(text string) ([]Found, error) {
 	if bootstrap.MatchString(text) {
 		return nil, &NotToken{What: "a bootstrap token", Hint: "nodes join a cluster with it; it has no claims"}
 	}
+	if plain := unquotedURL(text); plain != text {
+		return r.undid(undoneURL).read(plain)
+	}
 	if plain := escapes(text); plain != text {
 		r, text = r.undid(undoneEscapes), plain
+	}
+	if plain := margins.ReplaceAllString(text, ""); plain != text {
+		r, text = r.undid(undoneMargins), plain
 	}
 	if all := r.several(text); all != nil {
 		return all, nil
@@ -49,6 +60,9 @@ func (r reading) text(text string) ([]Found, error) {
 		}
 	}
 	if fields := strings.Fields(text); len(fields) > 1 && !onlyTokenChars(strings.Trim(strings.Join(fields, ""), "\"'`<>,;%")) {
+		if whole := within(text); whole != "" {
+			return r.undid(undoneAround).one(whole)
+		}
 		if at := inText.FindStringIndex(text); at != nil {
 			rest, _ := value(text[at[0]:], "")
 			if rest != joined(rest) {
@@ -69,6 +83,17 @@ func escapes(text string) string {
 	return strings.NewReplacer("\\\r\n", "\n", "\\\n", "\n", `\r\n`, "\n", `\n`, "\n").Replace(text)
 }
 
+// unquotedURL undoes the encoding of addresses and forms.
+func unquotedURL(text string) string {
+	return percent.ReplaceAllStringFunc(text, func(code string) string {
+		c, err := strconv.ParseUint(code[1:], 16, 8)
+		if err != nil {
+			return code
+		}
+		return string([]byte{byte(c)})
+	})
+}
+
 // several reports tokens that stand one after another, each whole.
 func (r reading) several(text string) []Found {
 	fields := strings.Fields(text)
@@ -86,49 +111,6 @@ func (r reading) several(text string) []Found {
 	return all
 }
 
-// value returns what belongs to a token that starts here: up to the closing
-// quote, or one word and the lines after it that hold nothing else.
-func value(text, prefix string) (rest string, quoted bool) {
-	if i := strings.LastIndexAny(prefix, "\"'`"); i >= 0 {
-		closing := prefix[i : i+1]
-		if inside, _, found := strings.Cut(text, closing); found && onlyTokenChars(joined(inside)) {
-			return inside, true
-		}
-	}
-	lines := strings.Split(text, "\n")
-	first := strings.TrimSpace(lines[0])
-	if words := strings.Fields(first); len(words) > 1 {
-		if pieces(words) {
-			return first, false
-		}
-		return words[0], false
-	}
-	taken := []string{first}
-	for _, line := range lines[1:] {
-		line = strings.TrimSpace(line)
-		if !onlyTokenChars(strings.Trim(line, "\"'`,;")) {
-			break
-		}
-		taken = append(taken, line)
-	}
-	return strings.Join(taken, "\n"), false
-}
-
-// pieces reports whether words are one token that was wrapped, and its line
-// breaks made spaces.
-func pieces(words []string) bool {
-	if _, err := token.Parse([]byte(words[0])); err == nil {
-		return false
-	}
-	last := len(words) - 1
-	for i, w := range words {
-		if !onlyTokenChars(w) || i < last && len(w) < shortest {
-			return false
-		}
-	}
-	return true
-}
-
 // one reads a single word.
 func (r reading) one(word string) ([]Found, error) {
 	r, word = r.trim(word)
@@ -140,6 +122,9 @@ func (r reading) one(word string) ([]Found, error) {
 	}
 	if !strings.ContainsRune(word, '.') {
 		return r.encoded(word)
+	}
+	if whole := within(word); whole != "" {
+		return r.undid(undoneAround).one(whole)
 	}
 	r, word = r.alphabet(word)
 	t, err := token.Parse([]byte(word))
