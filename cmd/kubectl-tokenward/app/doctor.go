@@ -65,6 +65,11 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 	if err := checkFormat(o.output); err != nil {
 		return err
 	}
+	for flag, path := range map[string]string{"token-file": o.tokenFile, "ca-file": o.caFile} {
+		if path != "" && !repeatable(path) {
+			return fmt.Errorf("--%s: this is no name of a file", flag)
+		}
+	}
 	target, err := o.target()
 	if err != nil {
 		return err

@@ -50,8 +50,9 @@ Exit status: 0 all cases pass, 1 some do not, 2 they could not be run.`,
 			}
 			broken := leaves(loadErr)
 			for _, err := range broken {
-				file, _, _ := strings.Cut(err.Error(), ":")
-				results = append(results, report.TestResult{Name: file, Error: err.Error()})
+				text := withoutTokens(err.Error())
+				file, _, _ := strings.Cut(text, ":")
+				results = append(results, report.TestResult{Name: file, Error: text})
 			}
 			if err := write(cmd.OutOrStdout(), results); err != nil {
 				return err

@@ -200,10 +200,12 @@ func TestNoPartOfATokenIsRepeated(t *testing.T) {
 	commands := [][]string{
 		{"token", "inspect"}, {"token", "inspect", "-o", "json"}, {"token", "verify", "--key-file", f.keyFile}, {"token", "verify", "--jwks", f.keyFile}, {"token"}, {},
 		{"token", "inspect", "-o"}, {"token", "inspect", "-f"}, {"token", "verify", f.bound, "--jwks"},
+		{"check"}, {"check", "-f"}, {"doctor"}, {"doctor", "--token-file"}, {"doctor", "--ca-file"}, {"version"}, {"audit"}, {"explain"}, {"test"},
+		{"token", "verify", f.bound, "--live", "--kubeconfig"}, {"token", "inspect", "--token"},
 	}
 	for _, c := range commands {
 		for _, input := range inputs {
-			for _, r := range []ran{command(t, input, c...), command(t, "", append(c, input)...)} {
+			for _, r := range []ran{command(t, input, c...), command(t, "", append(c, input)...), command(t, "", append(c, "--"+input)...)} {
 				for i := 0; i+16 <= len(input); i += 8 {
 					if strings.Contains(r.out+r.err, input[i:i+16]) {
 						t.Fatalf("%q repeats its input: %s%s", c, r.out, r.err)
