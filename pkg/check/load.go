@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
 
 	"tokenward.dev/tokenward/pkg/strictyaml"
@@ -72,9 +73,10 @@ func (in *Input) files(path string) (files []string, given bool, err error) {
 func (in *Input) load(warn func(string)) ([]object, error) {
 	var objects []object
 	var errs []error
-	seen := map[string]bool{}
+	seen, walked := map[string]bool{}, false
 	for _, path := range in.Paths {
 		files, given, err := in.files(path)
+		walked = walked || !given
 		errs = append(errs, err)
 		for _, file := range files {
 			if whole, err := filepath.Abs(file); err == nil && file != Stdin {
@@ -93,10 +95,13 @@ func (in *Input) load(warn func(string)) ([]object, error) {
 	}
 	if len(objects) == 0 {
 		hint := ""
-		if !in.Recursive {
-			hint = "; below them only with -R"
+		if walked {
+			hint = " (files *.yaml, *.yml, *.json of directories; below them only with -R)"
+			if in.Recursive {
+				hint = " (files *.yaml, *.yml, *.json of directories)"
+			}
 		}
-		return nil, fmt.Errorf("there are no manifests in %s (files *.yaml, *.yml, *.json of directories%s)", strings.Join(in.Paths, ", "), hint)
+		return nil, fmt.Errorf("there are no manifests in %s%s", strings.Join(in.Paths, ", "), hint)
 	}
 	return objects, nil
 }
@@ -123,6 +128,10 @@ func (in *Input) read(file string, given bool, warn func(string)) ([]object, err
 	var errs []error
 	for i := range docs {
 		found, err := expand(&docs[i], metav1.TypeMeta{})
+		if isKustomization(name, found) {
+			warn(name + ": a kustomization is not built here: what it makes is not known; use kubectl kustomize DIRECTORY | kubectl tokenward check -f -")
+			continue
+		}
 		if errors.Is(err, errNoManifest) && !given {
 			warn(err.Error() + "; passed over")
 			continue
@@ -131,6 +140,13 @@ func (in *Input) read(file string, given bool, warn func(string)) ([]object, err
 		errs = append(errs, err)
 	}
 	return objects, errors.Join(errs...)
+}
+
+// isKustomization goes by the names that kustomize goes by, and by the kind: the
+// file need not say what it is.
+func isKustomization(file string, found []object) bool {
+	return slices.Contains([]string{"kustomization.yaml", "kustomization.yml"}, filepath.Base(file)) ||
+		len(found) == 1 && found[0].GroupVersionKind().GroupKind() == schema.GroupKind{Group: "kustomize.config.k8s.io", Kind: "Kustomization"}
 }
 
 // errNoManifest is what a document that is YAML, but no object, is told to be.

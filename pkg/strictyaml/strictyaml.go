@@ -59,7 +59,7 @@ func Split(source string, data []byte) ([]Document, error) {
 	var docs []Document
 	var errs []error
 	index := 0
-	eachDocument(data, func(text []byte, first int) {
+	visit := func(text []byte, first int) {
 		content, err := toJSON(text)
 		if err == nil && string(bytes.TrimSpace(content)) == "null" {
 			return
@@ -71,7 +71,8 @@ func Split(source string, data []byte) ([]Document, error) {
 			return
 		}
 		docs = append(docs, d)
-	})
+	}
+	eachDocument(data, func(text []byte, first int) { eachJSON(text, first, visit) })
 	return docs, errors.Join(errs...)
 }
 
@@ -169,7 +170,16 @@ func (d *Document) syntaxError() error {
 	if convErr != nil {
 		line = d.first
 	}
-	return d.errorAt(line, "", strings.Join(strings.Fields(m[2]), " "))
+	return d.errorAt(line, "", syntaxWords(strings.Join(strings.Fields(m[2]), " ")))
+}
+
+// syntaxWords says what YAML's own words do not: what they call a token is none
+// that anybody here thinks of.
+func syntaxWords(text string) string {
+	if text == "found character that cannot start any token" {
+		return "a tab, or another character that nothing starts with: YAML is indented by spaces, and text that starts with @, ` or % takes quotes"
+	}
+	return text
 }
 
 // Decode decodes the document into a struct. A field that the struct does not
@@ -241,6 +251,7 @@ var (
 // typeError turns the decoder's words ("Go struct field") into a user's.
 func (d *Document) typeError(err error, into any) error {
 	if m := wrongType.FindStringSubmatch(err.Error()); m != nil {
+		m[2] = strings.TrimPrefix(m[2], "TypeMeta.") // it is inlined
 		return d.ErrorAt(m[2], fmt.Sprintf("expected %s, found %s", expected(into, m[2]), m[1]))
 	}
 	// A time or a duration that is none: the error quotes the value, and does

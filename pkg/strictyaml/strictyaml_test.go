@@ -16,6 +16,28 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// As jq prints them, and kubectl reads them.
+func TestJSONObjectsThatFollowEachOther(t *testing.T) {
+	docs, err := Split("f.json", []byte("{\"a\": 1}\n{\"b\":\n 2} {\"c\": 3}\n"))
+	if err != nil || len(docs) != 3 {
+		t.Fatalf("%d documents, %v", len(docs), err)
+	}
+	for i, want := range []struct {
+		json, path   string
+		line, column int
+	}{{`{"a":1}`, "a", 1, 7}, {`{"b":2}`, "b", 3, 2}, {`{"c":3}`, "c", 3, 11}} {
+		line, column := docs[i].Position(want.path)
+		if string(docs[i].JSON) != want.json || line != want.line || column != want.column || docs[i].Index != i+1 {
+			t.Errorf("%s at %d:%d, want %+v", docs[i].JSON, line, column, want)
+		}
+	}
+	for _, text := range []string{"{\"a\": 1}\n{\"b\"", "{\"a\": 1}\nb: 2\n"} {
+		if _, err := Split("f.json", []byte(text)); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+}
+
 func TestSyntaxErrorsTellTheLineOfTheFile(t *testing.T) {
 	_, err := Split("f.yaml", []byte("a: 1\n---\nb: 1\nc: [\n"))
 	if err == nil || !strings.HasPrefix(err.Error(), "f.yaml:") || !strings.Contains(err.Error(), "document 2") {
@@ -24,6 +46,14 @@ func TestSyntaxErrorsTellTheLineOfTheFile(t *testing.T) {
 	_, err = Split("f.yaml", []byte("a: 1\n---\nb: 1\nb: 2\n"))
 	if want := `f.yaml:4: document 2: mapping key "b" already defined at line 3`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// YAML's word for what a character starts is "token": nobody here means that.
+func TestTabsAreNotToldAsTokens(t *testing.T) {
+	_, err := Split("f.yaml", []byte("a: 1\nb:\n\tc: 1\n"))
+	if err == nil || !strings.HasPrefix(err.Error(), "f.yaml:3: document 1: a tab, or another character") {
+		t.Errorf("got %v", err)
 	}
 }
 

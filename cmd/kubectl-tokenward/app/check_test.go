@@ -32,6 +32,7 @@ func TestCheckCommand(t *testing.T) {
 		"all/web.yaml": lacksSecret, "all/deep/secret.json": `{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}}`, "all/notes.txt": "no",
 		"empty/notes.txt": "no", "values/values.yaml": "replicas: 2\n", "values/web.yaml": lacksSecret,
 		"broken.yaml": "a: b\n---\na: [\n", "chart/web.yaml": "metadata:\n  name: {{ .Release.Name }}\n",
+		"kustom/kustomization.yaml": "resources: [web.yaml]\n", "kustom/web.yaml": lacksSecret, "comments.yaml": "# nothing\n", "kind.yaml": "apiVersion: v1\nkind: 5\n",
 		"typo.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: web}\n", "twice.yaml": hasSecret + "---\n" + hasSecret,
 	} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
@@ -80,6 +81,12 @@ func TestCheckCommand(t *testing.T) {
 		{"a field of the wrong type", []string{"-f", "typo.yaml"}, "", exitFailed, "", "error: typo.yaml:1: document 1: not a Pod: "},
 		{"a file that is not there", []string{"-f", "gone.yaml"}, "", exitFailed, "", "error: stat gone.yaml: no such file or directory"},
 		{"a directory without manifests", []string{"-f", "empty"}, "", exitFailed, "", "there are no manifests in empty"},
+		{"a kustomization is not built", []string{"-f", "kustom"}, "", exitFindings, "in kustom/web.yaml:2",
+			"warning: kustom/kustomization.yaml: a kustomization is not built here: what it makes is not known; use kubectl kustomize DIRECTORY | kubectl tokenward check -f -"},
+		{"a file with comments alone", []string{"-f", "comments.yaml"}, "", exitFailed, "", "error: there are no manifests in comments.yaml\n"},
+		{"a kind that is none", []string{"-f", "kind.yaml"}, "", exitFailed, "", "error: kind.yaml:2: document 1: kind: expected a string, found number"},
+		{"objects as jq prints them", []string{"-f", "-"}, `{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}}` + "\n" +
+			`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "db"}}]}]}}`, exitClean, "in stdin:2", ""},
 		{"no file", nil, "", exitFailed, "", "give manifests by -f FILE"},
 		{"a file without -f", []string{"web.yaml"}, "", exitFailed, "", `unexpected argument "web.yaml"; manifests are given by -f`},
 		{"a flag that there is not", []string{"-f", "web.yaml", "--fail"}, "", exitFailed, "", "unknown flag: --fail"},
