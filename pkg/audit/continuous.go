@@ -257,6 +257,7 @@ func (a *Auditor) endPass(now time.Time) {
 func (a *Auditor) audit(ctx context.Context, namespace string) {
 	if len(a.Only) > 0 { // the rights in a namespace go with it
 		if _, exists := a.Namespaces()[namespace]; !exists || !slices.Contains(a.Only, namespace) {
+			a.count(namespace, nil)
 			return
 		}
 	}
@@ -344,12 +345,12 @@ func (a *Auditor) judgeNamespace(ctx context.Context, namespace string) (*worklo
 		return ctx.Err()
 	}
 	for _, r := range a.Lister.templates.Resources() {
-		if err := a.tolerate(r.Resource, a.Lister.eachCustom(ctx, r, namespace, visit)); err != nil {
+		if err := a.tolerate(found, r.Resource, a.Lister.eachCustom(ctx, r, namespace, visit)); err != nil {
 			return nil, err
 		}
 	}
 	for _, r := range append(a.Lister.resources(), a.Lister.pods()) {
-		if err := a.tolerate(r.name, a.Lister.each(ctx, r, namespace, visit)); err != nil {
+		if err := a.tolerate(found, r.name, a.Lister.each(ctx, r, namespace, visit)); err != nil {
 			return nil, err
 		}
 	}
@@ -357,11 +358,12 @@ func (a *Auditor) judgeNamespace(ctx context.Context, namespace string) (*worklo
 }
 
 // tolerate goes on without a kind that may not be listed, or is not served.
-func (a *Auditor) tolerate(what string, err error) error {
+func (a *Auditor) tolerate(found *workloads, what string, err error) error {
 	switch whyNot(err) {
 	case facts.Failed:
 		return err
 	case facts.Forbidden:
+		found.refused = append(found.refused, what)
 		a.tell("list "+what, err, "Objects can't be listed and are not audited", "resource", what)
 	default:
 		a.tell("list "+what, nil, "")

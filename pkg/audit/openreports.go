@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
+	reportsclient "github.com/openreports/reports-api/pkg/client/clientset/versioned/typed/openreports.io/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -63,8 +64,7 @@ func (a *Auditor) writeReports(ctx context.Context, namespace string, found *wor
 		var err error
 		switch {
 		case old == nil:
-			_, err = client.Create(ctx, desired, metav1.CreateOptions{})
-			err = a.wrote("create", err)
+			err = a.create(ctx, client, desired)
 		case !sameReport(old, desired):
 			desired.ResourceVersion = old.ResourceVersion
 			_, err = client.Update(ctx, desired, metav1.UpdateOptions{})
@@ -74,12 +74,29 @@ func (a *Auditor) writeReports(ctx context.Context, namespace string, found *wor
 			return err
 		}
 	}
-	for name := range stored { // clean now, or of an owner that is gone
+	for name, old := range stored { // clean now, or of an owner that is gone
+		if found.unseen(old.Scope) {
+			continue
+		}
 		if err := a.wrote("delete", client.Delete(ctx, name, metav1.DeleteOptions{})); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (a *Auditor) create(ctx context.Context, client reportsclient.ReportInterface, desired *v1alpha1.Report) error {
+	_, err := client.Create(ctx, desired, metav1.CreateOptions{})
+	if !apierrors.IsAlreadyExists(err) {
+		return a.wrote("create", err)
+	}
+	// Somebody took the label away by which it would have been listed.
+	old, err := client.Get(ctx, desired.Name, metav1.GetOptions{})
+	if err == nil {
+		desired.ResourceVersion = old.ResourceVersion
+		_, err = client.Update(ctx, desired, metav1.UpdateOptions{})
+	}
+	return a.wrote("update", err)
 }
 
 // wrote counts a write. That a namespace or an owner went meanwhile is no error.

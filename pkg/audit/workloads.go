@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
@@ -18,6 +19,8 @@ const maxAt = 10
 // pods that were made from it are one.
 type workloads struct {
 	byUID map[string]*gathered
+	// refused are the resources that may not be listed.
+	refused []string
 }
 
 type gathered struct {
@@ -40,6 +43,16 @@ type fault struct {
 }
 
 func newWorkloads() *workloads { return &workloads{byUID: map[string]*gathered{}} }
+
+// unseen reports whether it can't be told that an owner is without a fault, since
+// it or its pods may not be listed.
+func (w *workloads) unseen(owner *corev1.ObjectReference) bool {
+	if owner == nil || len(w.refused) == 0 {
+		return false
+	}
+	plural, _ := meta.UnsafeGuessKindToResource(owner.GroupVersionKind())
+	return slices.Contains(w.refused, "pods") || slices.Contains(w.refused, plural.Resource)
+}
 
 func (w *workloads) of(top Ref) *gathered {
 	g := w.byUID[top.UID]
