@@ -341,3 +341,21 @@ func TestSiblingsAreToldApartByWhatIsJudged(t *testing.T) {
 		t.Error("a bare pod has no siblings")
 	}
 }
+
+func TestATextOfAnEventIsNotObeyedByATerminal(t *testing.T) {
+	if got := oneLine("MountVolume\x1b[31m failed\u009b\nfor\tb\x07ad\u202e"); got != "MountVolume [31m failed for b ad" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestARoleThatIsNamedLikeDiscoveryIsNoDiscovery(t *testing.T) {
+	r := &rights{
+		roles: map[roleName][]rbacv1.PolicyRule{{"shop", "system:discovery"}: {{Verbs: []string{"get"}, Resources: []string{"secrets"}}}},
+		bindings: []binding{{"shop", roleName{"shop", "system:discovery"}, []rbacv1.Subject{
+			{Kind: rbacv1.ServiceAccountKind, Namespace: "shop", Name: "app"},
+		}}},
+	}
+	if got := r.of(accountName{"shop", "app"}); !slices.Equal(got, []string{"get secrets in shop"}) {
+		t.Errorf("got %q", got)
+	}
+}

@@ -66,7 +66,7 @@ func whyNot(err error) facts.Why {
 	switch {
 	case err == nil:
 		return facts.NotAsked
-	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+	case apierrors.IsForbidden(err):
 		return facts.Forbidden
 	case meta.IsNoMatchError(err), errors.As(err, &status) && status.Status().Code == http.StatusNotFound:
 		return facts.NotServed
@@ -78,15 +78,14 @@ func (l *load) namespaces(ctx context.Context) error {
 	core := l.core.CoreV1()
 	if l.namespace != "" {
 		ns, err := core.Namespaces().Get(ctx, l.namespace, metav1.GetOptions{})
-		if err == nil {
+		switch {
+		case err == nil:
 			l.putNamespace(ns)
-		}
-		if apierrors.IsNotFound(err) {
-			err = nil // so that it is absent
-		}
-		if why := whyNot(err); why != facts.NotAsked {
-			l.into.put(facts.Object{Kind: facts.Namespace, Name: l.namespace}, &kept{why: why, live: true})
+		case apierrors.IsForbidden(err):
+			l.into.put(facts.Object{Kind: facts.Namespace, Name: l.namespace}, &kept{why: facts.Forbidden, live: true})
 			l.refused("the namespace", err)
+		default: // one that does not exist has no faults, but is hardly what was asked for
+			return err
 		}
 		return nil
 	}

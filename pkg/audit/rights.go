@@ -28,10 +28,10 @@ type binding struct {
 }
 
 // discovery are the roles that let everybody find out what the API server is.
-func discovery(name string) bool {
-	return slices.Contains([]string{
+func discovery(role roleName) bool {
+	return role.namespace == "" && slices.Contains([]string{
 		"system:discovery", "system:basic-user", "system:public-info-viewer", "system:service-account-issuer-discovery", "system:cluster-trust-bundle-discovery",
-	}, name)
+	}, role.name)
 }
 
 // tellAccounts says what the accounts may do whose tokens pods hold.
@@ -123,7 +123,7 @@ func (r *rights) of(a accountName) []string {
 	var all []grant
 	for i := range r.bindings {
 		b := &r.bindings[i]
-		if discovery(b.role.name) || !b.covers(a) {
+		if discovery(b.role) || !b.covers(a) {
 			continue
 		}
 		for j := range r.roles[b.role] {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -97,7 +98,14 @@ func latest(known []event, e *corev1.Event) []event {
 // maxEventText bounds what is quoted of an event.
 const maxEventText = 300
 
+// oneLine is for text that anybody may have written: a terminal must not obey it.
 func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
 	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > maxEventText {
 		text = strings.ToValidUTF8(text[:maxEventText], "") + "..."

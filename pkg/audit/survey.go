@@ -54,6 +54,10 @@ type survey struct {
 	uses     uses
 	stuck    []waitingPod
 	without  tokenless
+	// seen is set once pods or workloads of a kind could be listed; refusal is
+	// why the last of the others could not.
+	seen    bool
+	refusal error
 }
 
 // Run makes the survey. It fails only where nothing can be told; what the
@@ -125,6 +129,7 @@ func (v *survey) tolerate(what string, err error) error {
 	switch whyNot(err) {
 	case facts.Forbidden:
 		v.incomplete(what, err)
+		v.refusal = err
 		return nil
 	case facts.Failed:
 		return fmt.Errorf("%s: %w", what, err)
@@ -152,16 +157,22 @@ func (v *survey) judgeTemplates(ctx context.Context) error {
 		return nil
 	}
 	for _, r := range v.Templates.Resources() {
-		if err := v.tolerate(r.Resource, v.eachCustom(ctx, r, v.Namespace, visit)); err != nil {
+		if err := v.judged(r.Resource, v.eachCustom(ctx, r, v.Namespace, visit)); err != nil {
 			return err
 		}
 	}
 	for _, r := range v.resources() {
-		if err := v.tolerate(r.name, v.each(ctx, r, v.Namespace, visit)); err != nil {
+		if err := v.judged(r.name, v.each(ctx, r, v.Namespace, visit)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// judged notes how the list of pods or of a kind of workloads ended.
+func (v *survey) judged(what string, err error) error {
+	v.seen = v.seen || err == nil
+	return v.tolerate(what, err)
 }
 
 func (v *survey) selected(o *listed) bool {
@@ -198,7 +209,13 @@ func (v *survey) judgePods(ctx context.Context) error {
 		v.Progress("pods", v.out.Judged.Pods)
 		return nil
 	})
-	return v.tolerate("pods", err)
+	if err := v.judged("pods", err); err != nil {
+		return err
+	}
+	if !v.seen { // nothing was found because nothing was looked at
+		return fmt.Errorf("neither pods nor workloads may be listed, so that there is nothing to judge: grant the right to list them, or choose a namespace with --namespace: %w", v.refusal)
+	}
+	return nil
 }
 
 // maxRounds bounds how often a page is judged again with what was read live.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -126,7 +127,7 @@ func readKeys(ctx context.Context, config *rest.Config) (keys []token.Key, issue
 	rest := client.Discovery().RESTClient()
 	raw, err := rest.Get().AbsPath("/.well-known/openid-configuration").DoRaw(ctx)
 	if err != nil {
-		return nil, "", chain, fmt.Errorf("issuer discovery: %w", err)
+		return nil, "", chain, fmt.Errorf("issuer discovery: %w", refused(err))
 	}
 	var discovery struct {
 		Issuer string `json:"issuer"`
@@ -135,7 +136,7 @@ func readKeys(ctx context.Context, config *rest.Config) (keys []token.Key, issue
 		return nil, "", chain, fmt.Errorf("issuer discovery: %w", err)
 	}
 	if raw, err = rest.Get().AbsPath("/openid/v1/jwks").SetHeader("Connection", "close").DoRaw(ctx); err != nil {
-		return nil, "", chain, fmt.Errorf("signing keys: %w", err)
+		return nil, "", chain, fmt.Errorf("signing keys: %w", refused(err))
 	}
 	if keys, err = token.ParseKeys(raw); err == nil && len(keys) == 0 {
 		err = errors.New("there are none")
@@ -144,6 +145,15 @@ func readKeys(ctx context.Context, config *rest.Config) (keys []token.Key, issue
 		return nil, "", chain, fmt.Errorf("signing keys: %w", err)
 	}
 	return keys, discovery.Issuer, chain, nil
+}
+
+// refused says what right is missing: the API server's own word on a path that is
+// no resource is "unknown".
+func refused(err error) error {
+	if apierrors.IsForbidden(err) {
+		return errors.New("it is forbidden: bind the ClusterRole system:service-account-issuer-discovery, or give the keys with --service-account-key-file")
+	}
+	return err
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

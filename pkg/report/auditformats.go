@@ -164,7 +164,12 @@ func auditYAML(w io.Writer, a *Audit, _ Options) error {
 // auditWide has one line an item, for wide terminals and grep.
 func auditWide(w io.Writer, a *Audit, _ Options) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) }
+	row := func(cells ...string) {
+		for i := range cells {
+			cells[i] = shown(cells[i])
+		}
+		_, _ = fmt.Fprintln(table, strings.Join(cells, "\t"))
+	}
 	row("ACTION", "CHECK", "WORKLOAD", "PODS", "STUCK", "BARE", "OBJECT", "STATE", "WHEN", "MESSAGE")
 	for i := range a.Workloads {
 		wl := &a.Workloads[i]

@@ -25,6 +25,7 @@ func (t *auditText) heading(text string) {
 }
 
 func (t *auditText) paragraph(indent int, first, text string) {
+	text = shown(strings.Join(strings.Fields(text), " ")) // claims and events are anybody's words
 	for i, line := range wrap(first+text, lineWidth-indent) {
 		pad := strings.Repeat(" ", indent)
 		if i > 0 && first != "" {
@@ -206,13 +207,22 @@ func (t *auditText) incomplete(a *Audit) {
 func (a *Audit) line() string {
 	s := a.Summary()
 	text := fmt.Sprintf("%s and %s judged by %s: ", plural(a.Judged.Pods, "pod"), plural(a.Judged.Templates, "template"), policies(a.Judged.Policies))
-	if s.Deny+s.Warn+s.Audit == 0 {
+	if s.Deny+s.Warn+s.Audit+s.DryRun+s.Stuck+s.DeadSecrets+s.Dead == 0 {
 		text += "nothing found"
+		if len(a.Incomplete) > 0 {
+			text += " in what could be looked at"
+		}
 	} else {
 		text += fmt.Sprintf("%s with what is denied, %d warned about, %d recorded", plural(s.Deny, "workload"), s.Warn, s.Audit)
 	}
 	if s.Stuck > 0 {
 		text += fmt.Sprintf("; %s stuck", plural(s.Stuck, "pod"))
+	}
+	if s.DeadSecrets > 0 {
+		text += fmt.Sprintf("; %s dead", plural(s.DeadSecrets, "token Secret"))
+	}
+	if s.Dead > 0 {
+		text += fmt.Sprintf("; %s dead", plural(s.Dead, "embedded credential"))
 	}
 	if s.Unknown > 0 {
 		text += fmt.Sprintf("; %s unknown", plural(s.Unknown, "finding"))

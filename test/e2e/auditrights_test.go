@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"tokenward.dev/tokenward/cmd/kubectl-tokenward/app"
+	"tokenward.dev/tokenward/pkg/version"
 )
 
 // What the caller has no right to see is named, and is no fault of anybody's.
@@ -54,13 +58,50 @@ func TestAuditWithFewRightsSaysWhatItDidNotSee(t *testing.T) {
 	})
 	a := audited(t, kubeconfig, "-n", ns)
 	incomplete := strings.Join(a.Incomplete, "\n")
-	mustContain(t, incomplete, "Secrets could not be read", "the namespace could not be read", "TokenPolicies could not be read", "roles and their bindings could not be read")
+	mustContain(t, incomplete, "Secrets could not be read", "the namespace could not be read", "TokenPolicies could not be read", "roles and their bindings could not be read",
+		"bind the ClusterRole system:service-account-issuer-discovery")
 	for _, f := range findingsOf(a)["Pod "+ns+"/p"] {
 		if strings.HasPrefix(f, "secret-exists") && !strings.HasSuffix(f, " unknown") {
 			t.Errorf("without the right to see Secrets: %s", f)
 		}
 	}
 	mustContain(t, strings.Join(findingsOf(a)["Pod "+ns+"/p"], "\n"), "config-map-exists ConfigMap "+ns+"/lost absent", "secret-exists Secret "+ns+"/gone unknown")
+}
+
+// An audit that could look at nothing gives no clean bill.
+func TestAuditThatSeesNothingFails(t *testing.T) {
+	ns := newNamespace(t)
+	_, stranger, err := plane.As("stranger-of-" + ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := filepath.Join(t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf("{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}], "+
+		"clusters: [{name: c, cluster: {server: %q, certificate-authority-data: %s}}], users: [{name: u, user: {token: nobodys}}]}",
+		plane.Config.Host, base64.StdEncoding.EncodeToString(plane.Config.CAData))
+	if err := os.WriteFile(unknown, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defaults := "--policy-file=" + policyFile(t, "")
+	tests := []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"a namespace that does not exist", []string{"--kubeconfig=" + plane.Kubeconfig, "-n", "not-there"}, `namespaces "not-there" not found`},
+		{"a caller without any right", []string{"--kubeconfig=" + stranger, "-n", ns}, "neither pods nor workloads may be listed"},
+		{"a caller whom the API server does not know", []string{"--kubeconfig=" + unknown, "-A", defaults}, "Unauthorized"},
+		{"the same in one namespace", []string{"--kubeconfig=" + unknown, "-n", ns, defaults}, "Unauthorized"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errOut bytes.Buffer
+			status := app.Main(t.Context(), append([]string{"audit"}, tt.args...), &out, &errOut)
+			if status != 2 || out.Len() > 0 || !strings.Contains(errOut.String(), tt.want) {
+				t.Errorf("status %d, want 2; %q, want %q; %s", status, errOut.String(), tt.want, out.String())
+			}
+		})
+	}
 }
 
 func TestAuditExitStatusAndFormats(t *testing.T) {
@@ -76,6 +117,7 @@ func TestAuditExitStatusAndFormats(t *testing.T) {
 		{[]string{"--policy-file=" + policyFile(t, secretExists("Warn", ""))}, 1, "secret-exists, at the next restart"},
 		{[]string{"--fail-on=deny"}, 0, "nobody makes this pod again"},
 		{[]string{"--policy-file=" + policyFile(t, secretExists("Deny", "")), "--fail-on=deny", "-o", "sarif"}, 1, `"ruleId": "secret-exists"`},
+		{[]string{"-o", "sarif"}, 1, `"version": "` + version.Get().Version + `",` + "\n          \"rules\""},
 		{[]string{"-o", "junit"}, 1, "<testsuite"},
 		{[]string{"-o", "yaml"}, 1, "kind: Audit"},
 		{[]string{"-o", "wide"}, 1, "Secret " + ns + "/gone"},

@@ -25,6 +25,7 @@ import (
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/report"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/version"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -98,7 +99,8 @@ func (o *auditOptions) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	result.Incomplete = append(notes, result.Incomplete...)
-	if err := write(cmd.OutOrStdout(), result, report.Options{Colour: newPrinter(cmd.OutOrStdout()).colour, FailOn: failOn}); err != nil {
+	options := report.Options{Colour: newPrinter(cmd.OutOrStdout()).colour, FailOn: failOn, Version: version.Get().Version}
+	if err := write(cmd.OutOrStdout(), result, options); err != nil {
 		return err
 	}
 	if failOn != v1alpha1.Off && result.AtLeast(failOn) {
