@@ -20,9 +20,10 @@ const accountPath = "spec.serviceAccountName"
 // setAccount lets the first policy that wants an account have it.
 func (p *pass) setAccount() {
 	var holder *policy.Mutation
+	came := p.draft.account
 	for i := range p.wants {
 		m := &p.wants[i]
-		if m.ServiceAccount == "" || (!m.Always && !p.unset(m.ServiceAccount)) {
+		if m.ServiceAccount == "" || (!m.Always && !p.unset(came, m.ServiceAccount)) {
 			continue
 		}
 		switch {
@@ -42,10 +43,10 @@ func (p *pass) accountChange(to string) Change {
 	return Change{Change: ChangeAccount, Path: accountPath, From: p.draft.account, To: to}
 }
 
-// unset reports whether the client named no account. The pod has one all the
-// same by now: default, or the one that we have set before.
-func (p *pass) unset(target string) bool {
-	return (p.draft.account == defaultAccount || p.draft.account == target) && !p.plan.owned.account()
+// unset reports whether the client named no account. The pod came to this pass
+// with one all the same: default, or the one that we have set before.
+func (p *pass) unset(came, target string) bool {
+	return (came == defaultAccount || came == target) && !p.plan.owned.account()
 }
 
 func (p *pass) clientSetNone() bool { return p.plan.owned.told() && !p.plan.owned.account() }

@@ -50,15 +50,20 @@ func (p *pass) automount() *bool {
 // where the plugin would not have added it to a pod of the new account. One that
 // is missing the plugin adds itself when it runs again.
 func (p *pass) removeTokenVolume(automount *policy.Mutation) {
-	p.draft.removed = nil
 	switch {
 	case automount != nil && !*automount.Automount:
 		p.draft.removal = Change{Change: ChangeAutomount, Policy: automount.Policy, dryRun: automount.DryRun}
 	case p.draft.accountBy != nil && p.automount() == nil && p.draft.target.Automount != nil && !*p.draft.target.Automount:
 		p.draft.removal = Change{Change: ChangeAccount, Policy: p.draft.accountBy.Policy, dryRun: p.draft.accountBy.DryRun}
 	default:
+		// A policy that selects pods by what it changes does not match any more;
+		// what it has taken away stays away with the field that it has set.
+		if now := p.automount(); now == nil || *now {
+			p.draft.removed = nil
+		}
 		return
 	}
+	p.draft.removed = nil
 	for i := range p.pod().Spec.Volumes {
 		if p.plan.owned.pluginVolume(&p.pod().Spec.Volumes[i]) {
 			p.draft.removed = append(p.draft.removed, i)

@@ -25,6 +25,7 @@ type ownedFields struct {
 	} `json:"f:metadata"`
 	Spec struct {
 		ServiceAccountName json.RawMessage            `json:"f:serviceAccountName"`
+		ServiceAccount     json.RawMessage            `json:"f:serviceAccount"` // the alias: server-side apply lists only what was written
 		Automount          json.RawMessage            `json:"f:automountServiceAccountToken"`
 		ImagePullSecrets   map[string]json.RawMessage `json:"f:imagePullSecrets"`
 		Volumes            map[string]json.RawMessage `json:"f:volumes"`
@@ -67,7 +68,7 @@ func (o *owned) told() bool {
 }
 
 func (o *owned) account() bool {
-	return o.any(func(f *ownedFields) bool { return f.Spec.ServiceAccountName != nil })
+	return o.any(func(f *ownedFields) bool { return f.Spec.ServiceAccountName != nil || f.Spec.ServiceAccount != nil })
 }
 
 func (o *owned) automount() bool {

@@ -118,7 +118,9 @@ func remove(list string, length int, places []int, name func(int) string, do fun
 		return
 	}
 	for _, i := range slices.Backward(places) {
-		do("test", list+"/"+strconv.Itoa(i)+"/name", name(i))
+		if name(i) != "" { // an empty name is left out of the JSON
+			do("test", list+"/"+strconv.Itoa(i)+"/name", name(i))
+		}
 		if len(places) < length {
 			do("remove", list+"/"+strconv.Itoa(i), nil)
 		}

@@ -55,6 +55,12 @@ func merge(all, more []Change) []Change {
 	return out
 }
 
+// recorded reports whether the pod has a record that the client did not write.
+func (p *Plan) recorded() bool {
+	_, ok := p.review.Pod.Annotations[RecordAnnotation]
+	return ok && p.owned.told() && !p.owned.annotation(RecordAnnotation)
+}
+
 // recordOf returns the operation that writes what was changed onto the pod.
 func (p *Plan) recordOf(done *outcome, operations []Operation) *Operation {
 	if len(operations) == 0 {
@@ -62,8 +68,8 @@ func (p *Plan) recordOf(done *outcome, operations []Operation) *Operation {
 	}
 	annotations := p.review.Pod.Annotations
 	var list []Change
-	if old, ok := annotations[RecordAnnotation]; ok && done.reinvoked && !p.owned.annotation(RecordAnnotation) {
-		if json.Unmarshal([]byte(old), &list) != nil {
+	if p.recorded() {
+		if json.Unmarshal([]byte(annotations[RecordAnnotation]), &list) != nil {
 			list = nil
 		}
 	}

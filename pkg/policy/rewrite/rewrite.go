@@ -101,7 +101,7 @@ type outcome struct {
 	changes   []Change
 	left      []Change
 	undecided []policy.Undecided
-	by        []string        // policies that changed anything
+	by        []string        // policies that changed anything, the latest last
 	records   map[string]bool // policies that want their changes on the pod
 	reinvoked bool
 	dryRuns   bool // whether a policy in dry run matches
@@ -128,6 +128,7 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 		return out
 	}
 	out.draft.account = p.review.Pod.Spec.ServiceAccountName
+	out.reinvoked = p.recorded()
 	for range maxPasses {
 		search := p.snapshot.Mutations(p.reviewOf(&out.draft))
 		if out.passed = search.Passed(); out.passed != "" {
@@ -153,15 +154,14 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 		if one.open {
 			return out
 		}
-		out.left, out.reinvoked = one.left, out.reinvoked || one.reinvoked
+		out.left, out.reinvoked = one.leftWith(out.left), out.reinvoked || one.reinvoked
 		if len(one.changes) == 0 && slices.Equal(one.draft.removed, out.draft.removed) {
 			return out
 		}
 		out.changes = merge(out.changes, one.changes)
 		for i := range one.changes {
-			if !slices.Contains(out.by, one.changes[i].Policy) {
-				out.by = append(out.by, one.changes[i].Policy)
-			}
+			name := one.changes[i].Policy
+			out.by = append(slices.DeleteFunc(out.by, func(by string) bool { return by == name }), name)
 		}
 		out.draft = one.draft
 	}
@@ -241,6 +241,21 @@ func (p *pass) leave(c Change, m *policy.Mutation, why, warning string) {
 	p.left = append(p.left, c)
 }
 
+// leftWith returns what this look and those before it have left. An account, say,
+// is not tried again once another policy's has been set.
+func (p *pass) leftWith(before []Change) []Change {
+	left := slices.Clone(p.left)
+	for _, c := range before {
+		wanted := slices.ContainsFunc(p.wants, func(m policy.Mutation) bool { return m.Policy == c.Policy })
+		told := slices.ContainsFunc(p.left, func(o Change) bool { return o.Policy == c.Policy && o.Path == c.Path })
+		done := slices.ContainsFunc(p.changes, func(o Change) bool { return o.Path == c.Path })
+		if wanted && !told && !done {
+			left = append(left, c)
+		}
+	}
+	return left
+}
+
 // conflict notes that an earlier policy has set a field otherwise.
 func (p *pass) conflict(c Change, m, holder *policy.Mutation) {
 	p.leave(c, m, conflictWith+holder.Policy, "")
@@ -250,10 +265,12 @@ func (p *pass) conflict(c Change, m, holder *policy.Mutation) {
 func (p *Plan) unsettled(out outcome) outcome {
 	out.left, out.changes = out.changes, nil
 	out.draft = draft{account: p.review.Pod.Spec.ServiceAccountName}
+	// Those that changed something last go round in circles.
+	circle := slices.Sorted(slices.Values(out.by[max(0, len(out.by)-2):]))
 	for i := range out.left {
 		out.left[i].Left = "policies undo each other's changes"
 		out.left[i].warning = policy.Message(func(quote func(string) string) string {
-			return "TokenPolicies " + quote(out.by[0]) + " and " + quote(out.by[len(out.by)-1]) + " undo each other's changes of the pod: " +
+			return "TokenPolicies " + quote(circle[0]) + " and " + quote(circle[len(circle)-1]) + " undo each other's changes of the pod: " +
 				"it is left as it is. Let them select different pods."
 		})
 	}

@@ -28,6 +28,7 @@ func (p *pass) projectVolumes() {
 	for i := range p.pod().Spec.Volumes {
 		v := &p.pod().Spec.Volumes[i]
 		switch {
+		case v.Name == "": // the API server will refuse it, and knows better words
 		case v.Secret != nil:
 			p.projectVolume(i, v)
 		case v.Projected != nil:
@@ -95,6 +96,10 @@ func (p *pass) judgeVolume(v *corev1.Volume, missing bool) (why string, mine boo
 		return "a container mounts it by subPath, where a token is never renewed", true
 	case slices.ContainsFunc(s.Items, func(i corev1.KeyToPath) bool { return i.Mode != nil }):
 		return "an item has a mode of its own, which a projected token can't have", true
+	case strings.HasPrefix(v.Name, pluginVolumePrefix) && !p.plan.owned.volume(v.Name):
+		return "by its name it would then pass for the API server's own token volume", true
+	case pathTwice(s.Items):
+		return "two items have the same path, which a projected volume can't have", true
 	case len(s.Items) == 0 && f.Secret != nil && f.Secret.OtherKeys,
 		slices.ContainsFunc(s.Items, func(i corev1.KeyToPath) bool { return !slices.Contains(files(), i.Key) }):
 		return "it gives files beyond token, ca.crt and namespace", true
@@ -106,6 +111,19 @@ func (p *pass) judgeVolume(v *corev1.Volume, missing bool) (why string, mine boo
 		}
 	}
 	return "", true
+}
+
+// pathTwice reports whether two items go to one path. The API server takes that
+// of a Secret, and not of a projected volume (pkg/apis/core/validation).
+func pathTwice(items []corev1.KeyToPath) bool {
+	seen := map[string]bool{}
+	for i := range items {
+		if seen[items[i].Path] {
+			return true
+		}
+		seen[items[i].Path] = true
+	}
+	return false
 }
 
 func files() []string { return []string{tokenFile, caFile, namespaceFile} }

@@ -78,6 +78,7 @@ func TestChangesOfRandomPods(t *testing.T) {
 			t.Fatalf("%s: the ServiceAccount plugin is not content: %v\n%s", name, err, patched)
 		}
 		bench.valid(name, stored)
+		bench.withoutToken(name, stored, client)
 		reinvoked := bench.change(name, snapshot, bench.raw(nil, stored, client, owned))
 		if len(reinvoked.Operations) > 0 {
 			t.Fatalf("%s: a run after the plugin's does %+v\nafter %+v", name, reinvoked.Operations, result.Operations)
@@ -221,9 +222,11 @@ func randomVolume(r *rand.Rand, name string) corev1.Volume {
 		v.Projected = pluginShape()
 	default:
 		v.Secret = &corev1.SecretVolumeSource{SecretName: pick(r, "db", "default-token-aaaaa", "runner-token-bbbbb", "runner-more", "runner-token-x7k2p", "default-token-zz9zz")}
-		switch r.Intn(6) {
+		switch r.Intn(7) {
 		case 0:
 			v.Secret.Items = []corev1.KeyToPath{{Key: "token", Path: pick(r, "token", "a/b")}}
+		case 4:
+			v.Secret.Items = []corev1.KeyToPath{{Key: "ca.crt", Path: "x"}, {Key: "namespace", Path: pick(r, "x", "y")}}
 		case 1:
 			mode := int32(0o400)
 			v.Secret.Items = []corev1.KeyToPath{{Key: "token", Path: "t", Mode: &mode}}
@@ -472,6 +475,20 @@ func (b *workbench) withoutVolumes(spec map[string]any, planned, gone map[string
 			if len(c["volumeMounts"].([]any)) == 0 {
 				delete(c, "volumeMounts")
 			}
+		}
+	}
+}
+
+// withoutToken fails if a pod that says that it gets no token still has the
+// volume of the plugin.
+func (b *workbench) withoutToken(name string, pod, client *corev1.Pod) {
+	if says := pod.Spec.AutomountServiceAccountToken; says == nil || *says {
+		return
+	}
+	for _, v := range pod.Spec.Volumes {
+		own := slices.ContainsFunc(client.Spec.Volumes, func(o corev1.Volume) bool { return o.Name == v.Name })
+		if strings.HasPrefix(v.Name, "kube-api-access-") && !own {
+			b.t.Fatalf("%s: volume %s is still there", name, v.Name)
 		}
 	}
 }
