@@ -1,8 +1,8 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -51,21 +51,21 @@ const (
 	maxExpiration = 1 << 32
 )
 
-// sets names the fields that a mutation sets, each with a text that tells values
-// apart.
+// sets names the fields that a mutation sets, each with a text that tells apart
+// what two policies can't both have. On which pods they act is no part of it.
 func (m *Mutation) sets() map[string]string {
 	if m == nil {
 		return nil
 	}
 	out := map[string]string{}
 	if m.ServiceAccount != "" {
-		out["serviceAccount"] = fmt.Sprint(m.ServiceAccount, " ", m.Always)
+		out["serviceAccount"] = m.ServiceAccount
 	}
 	if m.Automount != nil {
-		out["automountServiceAccountToken"] = fmt.Sprint(*m.Automount)
+		out["automountServiceAccountToken"] = strconv.FormatBool(*m.Automount)
 	}
 	if m.Volumes != nil {
-		out["longLivedTokenVolumes"] = fmt.Sprint(*m.Volumes)
+		out["longLivedTokenVolumes"] = strconv.FormatInt(m.Volumes.ExpirationSeconds, 10)
 	}
 	return out
 }

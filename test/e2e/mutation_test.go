@@ -420,6 +420,20 @@ func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 	ns := newLabelledNamespace(t, label)
 	makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
 	waitChanged(t, ns)
+	applied := func(field string) func(t *testing.T, name, account string) *corev1.Pod {
+		return func(t *testing.T, name, account string) *corev1.Pod {
+			line := ""
+			if account != "" {
+				line = field + ": " + account + ", "
+			}
+			manifest := "{apiVersion: v1, kind: Pod, metadata: {name: " + name + "}, spec: {" + line + "containers: [{name: main, image: 'example.test/main:1'}]}}"
+			made, err := client.CoreV1().Pods(ns).Patch(t.Context(), name, types.ApplyYAMLPatchType, []byte(manifest), metav1.PatchOptions{FieldManager: "kubectl"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return made
+		}
+	}
 	ways := map[string]func(t *testing.T, name, account string) *corev1.Pod{
 		"create": func(t *testing.T, name, account string) *corev1.Pod {
 			p := pod(name)
@@ -430,18 +444,8 @@ func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 			}
 			return made
 		},
-		"server-side apply": func(t *testing.T, name, account string) *corev1.Pod {
-			line := ""
-			if account != "" {
-				line = "serviceAccountName: " + account + ", "
-			}
-			manifest := "{apiVersion: v1, kind: Pod, metadata: {name: " + name + "}, spec: {" + line + "containers: [{name: main, image: 'example.test/main:1'}]}}"
-			made, err := client.CoreV1().Pods(ns).Patch(t.Context(), name, types.ApplyYAMLPatchType, []byte(manifest), metav1.PatchOptions{FieldManager: "kubectl"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return made
-		},
+		"server-side apply":              applied("serviceAccountName"),
+		"server-side apply of the alias": applied("serviceAccount"),
 		"Deployment": func(t *testing.T, name, account string) *corev1.Pod {
 			one, labels := int32(1), map[string]string{"app": name}
 			template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod(name).Spec}

@@ -64,8 +64,7 @@ func (p *pass) tryAccount(m *policy.Mutation) bool {
 	}
 	left := func(why, cure string) bool {
 		p.leave(p.accountChange(m.ServiceAccount), m, why, policy.Message(func(quote func(string) string) string {
-			return "TokenPolicy " + quote(m.Policy) + " would set " + accountPath + " to " + quote(m.ServiceAccount) + ", but that account " + why +
-				": the pod keeps " + quote(p.draft.account) + ". " + cure
+			return "TokenPolicy " + quote(m.Policy) + " can't set " + accountPath + " to " + quote(m.ServiceAccount) + ": that account " + why + ". " + cure
 		}))
 		return false
 	}

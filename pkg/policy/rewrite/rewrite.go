@@ -7,6 +7,7 @@ package rewrite
 
 import (
 	"slices"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -30,6 +31,11 @@ type Plan struct {
 // object, where there are any.
 func New(s *policy.Snapshot, r *policy.Review) *Plan {
 	p := &Plan{snapshot: s, review: r}
+	if r.Values != nil {
+		// Policies are asked several times.
+		once := *r
+		once.Values, p.review = sync.OnceValue(r.Values), &once
+	}
 	if r.Pod != nil {
 		p.owned.fields = r.Pod.ManagedFields
 	}

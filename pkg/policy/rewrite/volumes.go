@@ -97,7 +97,7 @@ func (p *pass) judgeVolume(v *corev1.Volume, missing bool) (why string, mine boo
 	case slices.ContainsFunc(s.Items, func(i corev1.KeyToPath) bool { return i.Mode != nil }):
 		return "an item has a mode of its own, which a projected token can't have", true
 	case strings.HasPrefix(v.Name, pluginVolumePrefix) && !p.plan.owned.volume(v.Name):
-		return "by its name it would then pass for the API server's own token volume", true
+		return "the volume is named like the API server's own token volume, and could not be told from it", true
 	case pathTwice(s.Items):
 		return "two items have the same path, which a projected volume can't have", true
 	case len(s.Items) == 0 && f.Secret != nil && f.Secret.OtherKeys,
@@ -106,8 +106,11 @@ func (p *pass) judgeVolume(v *corev1.Volume, missing bool) (why string, mine boo
 	}
 	if len(s.Items) == 0 || slices.ContainsFunc(s.Items, func(i corev1.KeyToPath) bool { return i.Key == caFile }) {
 		ca := p.look(facts.Query{Object: facts.Object{Kind: reference.ConfigMap, Namespace: p.namespace(), Name: rootCA}})
-		if ca.State == facts.Absent {
+		switch {
+		case ca.State == facts.Absent:
 			return "ConfigMap " + rootCA + ", which it would need, does not exist", true
+		case !ca.Known():
+			return "ConfigMap " + rootCA + ", which it would need, could not be looked up", true
 		}
 	}
 	return "", true
