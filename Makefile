@@ -6,7 +6,7 @@ ARGS ?=
 NEWEST := v1.37
 OLDEST := v1.33
 CHART := charts/tokenward
-TESTFLAGS ?= -timeout=20m
+TESTFLAGS ?= -timeout=40m
 # What the image and its tag say; Go's own stamp needs the history, which an image is built without.
 # Each is looked up once: a commit while an image is built must not end up in half of it.
 ifndef VERSION

@@ -43,6 +43,16 @@ func (s *sample) quantile(q float64) time.Duration {
 	return s.latencies[int(q*float64(len(s.latencies)-1))]
 }
 
+// printBeside prints a row: what was measured, and beside another sample.
+func (s *sample) printBeside(first *sample, what string) error {
+	if s.unexpected > 0 {
+		return fmt.Errorf("%s: %d of %d answers are wrong", what, s.unexpected, s.reviews)
+	}
+	fmt.Printf("| %s | %s | %s | %.0f µs | %.0f | %.2f | %.2f |\n", what, s.quantile(.5).Round(time.Microsecond), s.quantile(.99).Round(time.Microsecond),
+		s.cpuPerReview(), s.allocs(), float64(s.quantile(.5))/float64(first.quantile(.5)), s.cpuPerReview()/first.cpuPerReview())
+	return nil
+}
+
 // measure loads one server for some time.
 func measure(ctx context.Context, p *process, http2 bool, body []byte, want string, span time.Duration) (sample, error) {
 	client := p.client(http2)
