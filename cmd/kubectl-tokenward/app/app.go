@@ -74,18 +74,9 @@ func run(ctx context.Context, root *cobra.Command, args []string, in io.Reader, 
 	case errors.Is(err, errFindings):
 		return exitFindings
 	default:
-		_, _ = fmt.Fprintln(errOut, "error:", withoutTokens(err.Error()))
+		_, _ = fmt.Fprintln(errOut, "error:", repeated(err.Error()))
 		return exitFailed
 	}
-}
-
-// tokenLike is what errors hide: a word that starts like a token, and one that is
-// longer than any name. Flags, file names and servers are repeated by libraries.
-var tokenLike = regexp.MustCompile(`\bey[A-Za-z0-9_-]{16,}[A-Za-z0-9_.+/=-]*|[A-Za-z0-9_.+=-]{100,}`) //nolint:gochecknoglobals // constant
-
-// withoutTokens hides the tokens that somebody put where none belongs.
-func withoutTokens(text string) string {
-	return tokenLike.ReplaceAllLiteralString(text, "(hidden: it may be a token)")
 }
 
 // commandWord is what may be repeated of what somebody typed: a token may not.

@@ -63,6 +63,8 @@ stronger one, 2 the audit could not be made.`,
 	}
 	o.config = addClusterFlags(command, true)
 	o.addFlags(command.Flags())
+	completeWords(command, "output", report.Names(report.AuditFormats())...)
+	completeWords(command, "fail-on", "Deny", "Warn", "Audit", "Off")
 	return command
 }
 

@@ -80,6 +80,8 @@ Exit status: 0 nothing at or above --fail-on, 1 findings, 2 could not run.`,
 		"another `resource` with a pod template, as GROUP/VERSION/RESOURCE=PATH (repeatable)")
 	f.StringVarP(&o.output, "output", "o", o.output, strings.Join(report.Names(report.Formats()), ", "))
 	f.StringVar(&o.failOn, "fail-on", o.failOn, "exit with 1 for findings with this `action` or a stronger one: Deny, Warn or Audit; Off for never")
+	completeWords(command, "output", report.Names(report.Formats())...)
+	completeWords(command, "fail-on", "Deny", "Warn", "Audit", "Off")
 	o.cluster = addClusterFlags(command, true)
 	f.Lookup("namespace").Usage = "the namespace of manifests that name none; that of the kubeconfig, with --live, or default"
 	return command
@@ -120,12 +122,11 @@ func (o *checkOptions) options(cmd *cobra.Command) (*check.Options, error) {
 	if slices.Contains(o.files, check.Stdin) && slices.Contains(o.state, check.Stdin) {
 		return nil, errors.New("--cluster-state: stdin is what -f reads")
 	}
-	warn := func(text string) { cmd.PrintErrln("warning:", text) }
 	out := &check.Options{
 		Manifests: check.Input{Paths: o.files, Recursive: o.recursive, Stdin: cmd.InOrStdin()},
 		State:     check.Input{Paths: o.state, Recursive: true, Stdin: cmd.InOrStdin()},
 		Namespace: *o.cluster.Namespace, Templates: workload.BuiltinTemplates(),
-		Compiler: policy.NewCompiler(policy.Checks()), Only: len(o.policyFiles) > 0, Now: time.Now(), Warn: warn,
+		Compiler: policy.NewCompiler(policy.Checks()), Only: len(o.policyFiles) > 0, Now: time.Now(), Warn: warner(cmd),
 	}
 	var err error
 	for _, text := range o.resources {

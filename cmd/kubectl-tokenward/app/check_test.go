@@ -87,6 +87,7 @@ func TestCheckCommand(t *testing.T) {
 		{"a kind that is none", []string{"-f", "kind.yaml"}, "", exitFailed, "", "error: kind.yaml:2: document 1: kind: expected a string, found number"},
 		{"objects as jq prints them", []string{"-f", "-"}, `{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}}` + "\n" +
 			`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "db"}}]}]}}`, exitClean, "in stdin:2", ""},
+		{"what a manifest says does not control the terminal", []string{"-f", "-"}, strings.Repeat("---\napiVersion: v1\nkind: Secret\nmetadata: {name: \"a\\e[31mb\"}\n", 2), exitClean, "0 objects judged", `Secret default/a\x1b[31mb is in stdin:`},
 		{"no file", nil, "", exitFailed, "", "give manifests by -f FILE"},
 		{"a file without -f", []string{"web.yaml"}, "", exitFailed, "", `unexpected argument "web.yaml"; manifests are given by -f`},
 		{"a flag that there is not", []string{"-f", "web.yaml", "--fail"}, "", exitFailed, "", "unknown flag: --fail"},

@@ -127,6 +127,9 @@ func TestCompletion(t *testing.T) {
 		{"commands", []string{"tok"}, "token\t"},
 		{"checks", []string{"explain", "token-l"}, "token-long-lived\ta pod that uses"},
 		{"formats", []string{"token", "inspect", "-o", ""}, "table\njson\nyaml\n"},
+		{"formats of check", []string{"check", "-o", ""}, "json\njunit\nsarif\n"},
+		{"formats of audit", []string{"audit", "-o", ""}, "html\njson\n"},
+		{"actions", []string{"check", "--fail-on", ""}, "Deny\nWarn\nAudit\nOff\n"},
 	} {
 		if r := command(t, "", append([]string{"__complete"}, tt.args...)...); !strings.HasPrefix(r.out, tt.want) {
 			t.Errorf("%s: %s", tt.name, r.out)

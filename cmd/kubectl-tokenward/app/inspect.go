@@ -70,7 +70,7 @@ Exit status: 0 read, 1 damaged, 2 no token or not readable.`,
 
 func addOutputFlag(command *cobra.Command, output *string) {
 	command.Flags().StringVarP(output, "output", "o", *output, "table, json or yaml")
-	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formatTable, formatJSON, formatYAML}, cobra.ShellCompDirectiveNoFileComp))
+	completeWords(command, "output", formatTable, formatJSON, formatYAML)
 }
 
 type inspectedList struct {

@@ -45,12 +45,12 @@ Exit status: 0 all cases pass, 1 some do not, 2 they could not be run.`,
 			for i, c := range all {
 				results[i] = report.TestResult{Name: c.Name, Differences: c.Run()}
 				for _, w := range c.Warnings {
-					cmd.PrintErrln("warning:", w)
+					warner(cmd)(w)
 				}
 			}
 			broken := leaves(loadErr)
 			for _, err := range broken {
-				text := withoutTokens(err.Error())
+				text := repeated(err.Error())
 				file, _, _ := strings.Cut(text, ":")
 				results = append(results, report.TestResult{Name: file, Error: text})
 			}
@@ -67,6 +67,7 @@ Exit status: 0 all cases pass, 1 some do not, 2 they could not be run.`,
 		},
 	}
 	command.Flags().StringVarP(&output, "output", "o", output, "text, json or junit")
+	completeWords(command, "output", report.Names(report.TestFormats())...)
 	return command
 }
 
