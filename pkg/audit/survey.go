@@ -150,6 +150,9 @@ func (v *survey) judgeTemplates(ctx context.Context) error {
 			return err
 		}
 		for i := range page {
+			if results[i].Passed != "" {
+				continue
+			}
 			v.out.Judged.Templates++
 			v.workloads.add(v.topOf(ctx, &page[i]), &page[i], &results[i], false)
 		}
@@ -195,6 +198,7 @@ func (v *survey) judgePods(ctx context.Context) error {
 			if results[i].Passed != "" {
 				continue
 			}
+			v.out.Judged.Pods++
 			top := v.topOf(ctx, o)
 			reason, since := stuckSince(o.Pod.Pod, v.Now)
 			if reason != "" {
@@ -205,7 +209,6 @@ func (v *survey) judgePods(ctx context.Context) error {
 			v.uses.visit(top, o, references)
 			v.without.visit(top, o)
 		}
-		v.out.Judged.Pods += len(page)
 		v.Progress("pods", v.out.Judged.Pods)
 		return nil
 	})

@@ -73,3 +73,14 @@ func TestReportsThatAreWritten(t *testing.T) {
 		})
 	}
 }
+
+func TestFindingsOfANamespaceThatWentDoNotCount(t *testing.T) {
+	a := NewAuditor(Options{
+		Only: []string{"shop"}, Namespaces: func() map[string]map[string]string { return nil }, Metrics: metrics.New(), Log: logr.Discard(),
+	})
+	a.counts = map[string]map[finding]int{"shop": {{"secret-exists", "Warn", "absent"}: 1}}
+	a.audit(t.Context(), "shop")
+	if len(a.counts) != 0 {
+		t.Errorf("counted: %v", a.counts)
+	}
+}

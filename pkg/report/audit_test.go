@@ -58,3 +58,10 @@ func TestTheLastLineOfAnAudit(t *testing.T) {
 		})
 	}
 }
+
+func TestWideTellsOfPodsWithoutATokenVolume(t *testing.T) {
+	a := &Audit{Tokenless: &Tokenless{Message: "2 of 3 pods have none"}}
+	if text := writeAudit(t, "wide", a, Options{}); !strings.Contains(text, "2 of 3 pods have none") {
+		t.Errorf("%q", text)
+	}
+}

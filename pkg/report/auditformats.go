@@ -1,15 +1,12 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
-
-	"sigs.k8s.io/yaml"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
@@ -145,21 +142,9 @@ func (a *Audit) document() auditDocument {
 	return d
 }
 
-func auditJSON(w io.Writer, a *Audit, _ Options) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(a.document())
-}
+func auditJSON(w io.Writer, a *Audit, _ Options) error { return encodeJSON(w, a.document()) }
 
-func auditYAML(w io.Writer, a *Audit, _ Options) error {
-	text, err := yaml.Marshal(a.document())
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(text)
-	return err
-}
+func auditYAML(w io.Writer, a *Audit, _ Options) error { return encodeYAML(w, a.document()) }
 
 // auditWide has one line an item, for wide terminals and grep.
 func auditWide(w io.Writer, a *Audit, _ Options) error {
@@ -206,6 +191,7 @@ func auditWide(w io.Writer, a *Audit, _ Options) error {
 	t.dead(a)
 	t.stuck(a)
 	t.embedded(a)
+	t.tokenless(a)
 	t.incomplete(a)
 	t.WriteString(a.line() + "\n")
 	_, err := io.WriteString(w, t.String())

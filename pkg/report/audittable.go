@@ -46,11 +46,7 @@ func auditTable(w io.Writer, a *Audit, o Options) error {
 	t.dead(a)
 	t.stuck(a)
 	t.embedded(a)
-	if a.Tokenless != nil {
-		t.heading("Pods without a token volume")
-		t.paragraph(2, "", a.Tokenless.Message)
-		t.WriteString("\n")
-	}
+	t.tokenless(a)
 	t.accounts(a)
 	if len(recorded) > 0 {
 		t.heading("Recorded, not warned about (-o wide lists them)")
@@ -166,6 +162,15 @@ func (t *auditText) embedded(a *Audit) {
 			t.paragraph(4, "- ", e.Note)
 		}
 	}
+	t.WriteString("\n")
+}
+
+func (t *auditText) tokenless(a *Audit) {
+	if a.Tokenless == nil {
+		return
+	}
+	t.heading("Pods without a token volume")
+	t.paragraph(2, "", a.Tokenless.Message)
 	t.WriteString("\n")
 }
 

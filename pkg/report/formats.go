@@ -68,15 +68,19 @@ func (r *Report) document() document {
 	return d
 }
 
-func writeJSON(w io.Writer, r *Report, _ Options) error {
+func writeJSON(w io.Writer, r *Report, _ Options) error { return encodeJSON(w, r.document()) }
+
+func writeYAML(w io.Writer, r *Report, _ Options) error { return encodeYAML(w, r.document()) }
+
+func encodeJSON(w io.Writer, document any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(r.document())
+	return encoder.Encode(document)
 }
 
-func writeYAML(w io.Writer, r *Report, _ Options) error {
-	text, err := yaml.Marshal(r.document())
+func encodeYAML(w io.Writer, document any) error {
+	text, err := yaml.Marshal(document)
 	if err != nil {
 		return err
 	}

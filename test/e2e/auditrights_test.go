@@ -109,6 +109,14 @@ func TestAuditExitStatusAndFormats(t *testing.T) {
 	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("p", secretVolume("gone", false)), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	ended, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("ended", secretVolume("gone", false)), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended.Status.Phase = corev1.PodSucceeded
+	if _, err := client.CoreV1().Pods(ns).UpdateStatus(t.Context(), ended, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		args   []string
 		status int
@@ -123,6 +131,7 @@ func TestAuditExitStatusAndFormats(t *testing.T) {
 		{[]string{"-o", "wide"}, 1, "Secret " + ns + "/gone"},
 		{[]string{"-o", "html"}, 1, "<!doctype html>"},
 		{[]string{"-l", "app=other"}, 0, "nothing found"},
+		{[]string{"--fail-on=off"}, 0, "1 pod and 0 templates judged"},
 		{[]string{"-o", "xml"}, 2, ""},
 		{[]string{"--fail-on=loud"}, 2, ""},
 		{[]string{"--policy-file=/nonexistent"}, 2, ""},
