@@ -61,19 +61,14 @@ type Auditor struct {
 
 	// The rest is for the goroutine that runs.
 
-	rest     []string // of the full pass under way
-	began    time.Time
-	nextPass time.Time
-	resting  map[string]calm  // namespaces that have changed lately
-	seen     *policy.Snapshot // that the namespaces were judged by
-	counts   map[string]map[finding]int
-	told     map[string]string // what was last logged of a failure
-}
-
-// calm is for how long a namespace is left alone, and until when.
-type calm struct {
-	pause time.Duration
-	until time.Time
+	rest      []string // of the full pass under way
+	began     time.Time
+	nextPass  time.Time
+	passFirst bool             // whose turn it is
+	resting   map[string]calm  // namespaces that have changed lately
+	seen      *policy.Snapshot // that the namespaces were judged by
+	counts    map[string]map[finding]int
+	told      map[string]string // what was last logged of a failure
 }
 
 // finding is what findings are counted by.
@@ -82,11 +77,6 @@ type finding struct{ check, action, state string }
 const (
 	// debounce lets changes that belong together come together.
 	debounce = time.Second
-	// restFactor and maxRest keep a namespace that changes all the time from being
-	// looked at all the time: each time it changes again at once it rests twice as
-	// long, at first for so many times as long as it took to look at it.
-	restFactor = 2
-	maxRest    = 5 * time.Minute
 	// retryAfter is how soon a namespace is tried again that could not be audited.
 	retryAfter = 30 * time.Second
 	// policyPoll is how often it is looked whether policies have changed.
@@ -175,13 +165,24 @@ func (a *Auditor) followPolicies() {
 	}
 }
 
-// next returns the namespace to look at now: one that changed, or else the next
-// of a full pass; "" if there is none.
+// next returns the namespace to look at now: by turns one that changed and the
+// next of a full pass, so that neither waits for the other for ever; "" if there
+// is none.
 func (a *Auditor) next(now time.Time) string {
-	if name := a.nextDue(now); name != "" {
-		a.resting[name] = a.resting[name].again(now)
-		return name
+	a.passFirst = !a.passFirst
+	ways := []func(time.Time) string{a.nextDue, a.nextOfPass}
+	if a.passFirst {
+		slices.Reverse(ways)
 	}
+	for _, way := range ways {
+		if name := way(now); name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+func (a *Auditor) nextOfPass(now time.Time) string {
 	if len(a.rest) == 0 {
 		if !a.began.IsZero() {
 			a.endPass(now)
@@ -214,7 +215,10 @@ func (a *Auditor) nextDue(now time.Time) string {
 			first = name
 		}
 	}
-	delete(a.due, first)
+	if first != "" {
+		delete(a.due, first)
+		a.resting[first] = a.resting[first].again(now)
+	}
 	return first
 }
 
@@ -231,17 +235,6 @@ func (a *Auditor) beginPass(now time.Time) {
 	maps.DeleteFunc(a.resting, func(_ string, r calm) bool { return r.over(now) })
 	a.rest, a.began, a.nextPass = slices.Clone(names), now, now.Add(a.Interval)
 	a.Log.V(1).Info("A full audit begins", "namespaces", len(names))
-}
-
-// over reports whether the namespace has been quiet for long enough to forget it.
-func (r calm) over(now time.Time) bool { return now.After(r.until.Add(max(r.pause, debounce))) }
-
-// again is the rest after one more change.
-func (r calm) again(now time.Time) calm {
-	if r.over(now) {
-		return calm{}
-	}
-	return calm{pause: min(2*max(r.pause, debounce/2), maxRest), until: r.until}
 }
 
 func (a *Auditor) endPass(now time.Time) {
@@ -268,9 +261,7 @@ func (a *Auditor) audit(ctx context.Context, namespace string) {
 	}
 	ended := a.Now()
 	if r, ok := a.resting[namespace]; ok {
-		r.pause = max(r.pause, restFactor*ended.Sub(began))
-		r.until = ended.Add(r.pause)
-		a.resting[namespace] = r
+		a.resting[namespace] = r.after(ended, ended.Sub(began))
 	}
 	if err != nil {
 		a.Metrics.AuditNamespaces.WithLabelValues("error").Inc()
