@@ -9,8 +9,8 @@ const (
 	// once: up to restShare times as long, but leastRest in any case, so that of one
 	// that is soon looked at people see a change within some seconds.
 	restFactor = 2
-	restShare  = 20
-	leastRest  = 3 * time.Second
+	restShare  = 10
+	leastRest  = 2 * time.Second
 	maxRest    = 5 * time.Minute
 )
 

@@ -20,8 +20,8 @@ func TestHowLongANamespaceRests(t *testing.T) {
 	}{
 		{"one change costs a short rest", 50 * time.Millisecond, 1, 100 * time.Millisecond},
 		{"the next ones longer ones", 50 * time.Millisecond, 3, 2 * time.Second},
-		{"but of what is soon looked at never so long that nobody waits for it", 50 * time.Millisecond, 30, 3 * time.Second},
-		{"a look that takes long is made seldom", 2 * time.Second, 30, 40 * time.Second},
+		{"but of what is soon looked at never so long that nobody waits for it", 50 * time.Millisecond, 30, 2 * time.Second},
+		{"a look that takes long is made seldom", 2 * time.Second, 30, 20 * time.Second},
 		{"and every five minutes all the same", time.Hour, 30, 5 * time.Minute},
 	}
 	for _, tt := range tests {
