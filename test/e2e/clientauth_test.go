@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -236,8 +237,11 @@ func TestOnlyAnAPIServerWithTheRightCertificateIsAnswered(t *testing.T) {
 	refused := func(c kubernetes.Interface, w *server, reason string) {
 		t.Helper()
 		err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
-			if err := dryRun(ctx, c, ns, pod("fine")); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
-				return fmt.Errorf("got %v", err)
+			switch err := dryRun(ctx, c, ns, pod("fine")); {
+			case err == nil:
+				return errors.New("the webhook answered")
+			case !strings.Contains(err.Error(), "failed calling webhook"):
+				return err
 			}
 			if w.metric(t, "tokenward_clients_refused_total", `reason="`+reason+`"`) == 0 {
 				return fmt.Errorf("nobody was refused as %s", reason)
