@@ -21,7 +21,6 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -104,64 +103,39 @@ func admissionFiles(t *testing.T, cert *signer) string {
 	return filepath.Join(dir, "admission.yaml")
 }
 
-// ownAddress is an address of this machine that an EndpointSlice can hold.
-func ownAddress(t *testing.T) string {
-	t.Helper()
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addresses {
-		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
-			return n.IP.String()
-		}
-	}
-	t.Skip("this machine has no address but those of the loopback, and no Service can have those")
-	return ""
+// webhookService is the Service of the chart, which API servers reach by a
+// network of the test's own.
+type webhookService struct {
+	namespace, name, clusterIP string
+	network                    *serviceNetwork
 }
-
-// webhookService is the Service of the chart, which each API server finds
-// by its EndpointSlice.
-type webhookService struct{ namespace, name, address string }
 
 func newWebhookService(t *testing.T) webhookService {
 	t.Helper()
-	s := webhookService{"tokenward-system", "tokenward", ownAddress(t)}
+	s := webhookService{namespace: "tokenward-system", name: "tokenward", network: newServiceNetwork(t)}
 	_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
-	_, err = client.CoreV1().Services(s.namespace).Create(t.Context(), &corev1.Service{
+	made, err := client.CoreV1().Services(s.namespace).Create(t.Context(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: s.name},
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443}}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.clusterIP = made.Spec.ClusterIP
 	t.Cleanup(func() {
-		ctx := context.Background()
-		_ = client.CoreV1().Services(s.namespace).Delete(ctx, s.name, metav1.DeleteOptions{})
-		_ = client.DiscoveryV1().EndpointSlices(s.namespace).Delete(ctx, s.name, metav1.DeleteOptions{})
+		_ = client.CoreV1().Services(s.namespace).Delete(context.Background(), s.name, metav1.DeleteOptions{})
 	})
 	return s
 }
 
 // pointAt sends the Service's calls to a process.
-func (s webhookService) pointAt(t *testing.T, to *server) {
-	t.Helper()
-	slices, ready, port := client.DiscoveryV1().EndpointSlices(s.namespace), true, int32(to.port)
-	if err := slices.Delete(t.Context(), s.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-		t.Fatal(err)
-	}
-	_, err := slices.Create(t.Context(), &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: s.name, Labels: map[string]string{discoveryv1.LabelServiceName: s.name}},
-		AddressType: discoveryv1.AddressTypeIPv4,
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{s.address}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
-		Ports:       []discoveryv1.EndpointPort{{Port: &port}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+func (s webhookService) pointAt(to *server) {
+	s.network.route(s.clusterIP, func(in net.Conn) {
+		relay(in, to.port, func(...net.Conn) func() { return func() {} })
+	})
 }
 
 // register installs the first webhook of the chart for a namespace, with its
@@ -184,11 +158,10 @@ func (s webhookService) register(t *testing.T, namespace string, ca []byte) {
 	t.Cleanup(func() { _ = api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}) })
 }
 
-// another starts an API server that finds webhooks by EndpointSlices, and returns
-// a client of it.
-func another(t *testing.T, flags map[string][]string) kubernetes.Interface {
+// another starts an API server that finds the Service, and returns a client of it.
+func (s webhookService) another(t *testing.T, flags map[string][]string) kubernetes.Interface {
 	t.Helper()
-	flags["enable-aggregator-routing"] = []string{"true"}
+	flags["egress-selector-config-file"] = []string{s.network.egress}
 	a, err := plane.StartAnother(plane.Config, flags)
 	if err != nil {
 		t.Fatal(err)
@@ -212,8 +185,8 @@ func (s webhookService) startFor(t *testing.T, serving *signer, clientCA []byte,
 	certs := t.TempDir()
 	host := s.name + "." + s.namespace + ".svc"
 	serving.sign(t, &x509.Certificate{DNSNames: []string{host}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}).write(t, certs, "tls")
-	w := startWebhook(t, append([]string{"--webhook-host=" + s.address, "--cert-dir=" + certs, "--client-ca=" + file}, flags...)...)
-	s.pointAt(t, w)
+	w := startWebhook(t, append([]string{"--cert-dir=" + certs, "--client-ca=" + file}, flags...)...)
+	s.pointAt(w)
 	return w
 }
 
@@ -230,8 +203,8 @@ func TestOnlyAnAPIServerWithTheRightCertificateIsAnswered(t *testing.T) {
 	policy := "--policy-file=" + policyFile(t, secretExists("Deny", ""))
 	ns := newNamespace(t)
 	service.register(t, ns, servingCA)
-	configured := another(t, map[string][]string{"admission-control-config-file": {admissionFiles(t, clients.client(t, apiServerName))}})
-	unconfigured := another(t, map[string][]string{})
+	configured := service.another(t, map[string][]string{"admission-control-config-file": {admissionFiles(t, clients.client(t, apiServerName))}})
+	unconfigured := service.another(t, map[string][]string{})
 	// refused waits for what an API server says that the webhook does not answer:
 	// at first it may not know the Service or the webhook.
 	refused := func(c kubernetes.Interface, w *server, reason string) {

@@ -180,12 +180,21 @@ func (b *serviceBalancer) carry(in net.Conn) {
 		_ = in.Close()
 		return
 	}
-	out, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(s.port), time.Second)
+	relay(in, s.port, func(conns ...net.Conn) func() {
+		b.keep(conns...)
+		return func() { b.forget(conns...) }
+	})
+}
+
+// relay carries a connection on to a port of this machine until both sides have
+// said all. during is told of the two connections, and what it returns when they end.
+func relay(in net.Conn, port int, during func(...net.Conn) func()) {
+	out, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(port), time.Second)
 	if err != nil {
 		_ = in.Close()
 		return
 	}
-	b.keep(in, out)
+	defer during(in, out)()
 	var group sync.WaitGroup
 	for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
 		group.Go(func() {
@@ -199,7 +208,6 @@ func (b *serviceBalancer) carry(in net.Conn) {
 	group.Wait()
 	_ = in.Close()
 	_ = out.Close()
-	b.forget(in, out)
 }
 
 func (b *serviceBalancer) keep(conns ...net.Conn) {
