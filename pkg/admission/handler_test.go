@@ -225,7 +225,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"group":"apps","kind":"Deployment"},"resource":{"group":"apps","resource":"deployments"},"operation":"UPDATE","object":{"apiVersion":"apps/v1","kind":"Deployment","spec":{"template":{"spec":{"volumes":[{"secret":{"secretName":"a"}}]}}}},"oldObject":{"apiVersion":"apps/v1","kind":"Deployment","spec":{"template":7}}}}`))
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"group":"tokenward.dev","kind":"TokenPolicy"},"operation":"CREATE","object":{"metadata":{"name":"p"},"spec":{"matchConditions":[{"name":"c","expression":"true"}],"exemptions":[{}]}}}}`))
 	compiler := policy.NewCompiler(policy.Checks())
-	policies, err := compiler.Parse("p", []byte(`{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {onUnknown: Deny, checks: [{name: secret-exists, action: Deny}], matchConditions: [{name: c, expression: "object.spec.containers.all(c, has(c.image)) || oldObject == null"}]}}`))
+	policies, err := compiler.Parse("p", []byte(`{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {onUnknown: Deny, checks: [{name: secret-exists, action: Deny}], matchConditions: [{name: c, expression: "object.spec.containers.all(c, has(c.image)) || oldObject == null"}], mutate: {serviceAccount: {name: default, when: Always}, automountServiceAccountToken: false, longLivedTokenVolumes: {project: ExistingOrMissing}, recordAnnotation: true}}}`))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -235,6 +235,8 @@ func FuzzDecode(f *testing.F) {
 		workloads.Policies, workloads.Decode = pods.Policies, Workloads(workload.BuiltinTemplates())
 		answersWell(t, post(pods, strings.NewReader(string(body))), policy.MaxMessage)
 		answersWell(t, post(workloads, strings.NewReader(string(body))), policy.MaxMessage)
+		mutate := &MutateHandler{Policies: pods.Policies, Source: pods.Source, Ready: pods.Ready, Now: time.Now, Metrics: pods.Metrics, Log: pods.Log}
+		answersWell(t, post(mutate, strings.NewReader(string(body))), policy.MaxMessage)
 		// An error of a policy may name values that are long.
 		policies := &PolicyHandler{Compiler: compiler, Now: time.Now, Metrics: pods.Metrics, Log: pods.Log}
 		answersWell(t, post(policies, strings.NewReader(string(body))), len(body)+4096)
