@@ -47,6 +47,7 @@ func (o *owned) entries() (all []ownedFields, known bool) {
 		if json.Unmarshal(e.FieldsV1.GetRawBytes(), &f) != nil {
 			continue
 		}
+		f.Spec.Volumes, f.Spec.ImagePullSecrets = byName(f.Spec.Volumes), byName(f.Spec.ImagePullSecrets)
 		o.all, o.known = append(o.all, f), true
 	}
 	return o.all, o.known
@@ -80,33 +81,34 @@ func (o *owned) annotation(key string) bool {
 }
 
 func (o *owned) pullSecret(name string) bool {
-	return o.any(func(f *ownedFields) bool { return named(f.Spec.ImagePullSecrets, name) != nil })
+	return o.any(func(f *ownedFields) bool { return f.Spec.ImagePullSecrets[name] != nil })
 }
 
 func (o *owned) volume(name string) bool {
-	return o.any(func(f *ownedFields) bool { return named(f.Spec.Volumes, name) != nil })
+	return o.any(func(f *ownedFields) bool { return f.Spec.Volumes[name] != nil })
 }
 
 // secretVolume reports whether the client wrote a volume with a Secret.
 func (o *owned) secretVolume(name string) bool {
 	return o.any(func(f *ownedFields) bool {
 		var fields map[string]json.RawMessage
-		return json.Unmarshal(named(f.Spec.Volumes, name), &fields) == nil && fields["f:secret"] != nil
+		return json.Unmarshal(f.Spec.Volumes[name], &fields) == nil && fields["f:secret"] != nil
 	})
 }
 
-// named finds the element of a list by its name: k:{"name":"..."}.
-func named(list map[string]json.RawMessage, name string) json.RawMessage {
+// byName turns the keys of a list, k:{"name":"..."}, into names.
+func byName(list map[string]json.RawMessage) map[string]json.RawMessage {
+	out := make(map[string]json.RawMessage, len(list))
 	for key, value := range list {
 		text, ok := strings.CutPrefix(key, "k:")
 		var k struct {
 			Name string `json:"name"`
 		}
-		if ok && json.Unmarshal([]byte(text), &k) == nil && k.Name == name {
-			return value
+		if ok && json.Unmarshal([]byte(text), &k) == nil {
+			out[k.Name] = value
 		}
 	}
-	return nil
+	return out
 }
 
 // pluginVolumePrefix and the shape are those of the ServiceAccount plugin
