@@ -25,6 +25,7 @@ type Plan struct {
 	snapshot *policy.Snapshot
 	review   *policy.Review
 	owned    owned
+	enforced *outcome // of the latest Needs, if it is settled
 }
 
 // New returns the plan of a review. Its pod must have the managedFields of the
@@ -64,7 +65,11 @@ type Result struct {
 // has. It is meant for facts.Collect.
 func (p *Plan) Needs(set *facts.Set) []facts.Query {
 	var queries facts.Queries
-	if p.run(set, queries.Ask, false).dryRuns {
+	enforced := p.run(set, queries.Ask, false)
+	if p.enforced = nil; enforced.settled {
+		p.enforced = &enforced // nothing new will be known of it
+	}
+	if enforced.dryRuns {
 		p.run(set, queries.Ask, true)
 	}
 	return queries.List
@@ -73,7 +78,11 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 // Result makes the patch.
 func (p *Plan) Result(set *facts.Set) Result {
 	none := func(facts.Query) {}
-	enforced := p.run(set, none, false)
+	if p.enforced == nil {
+		enforced := p.run(set, none, false)
+		p.enforced = &enforced
+	}
+	enforced := *p.enforced
 	out := Result{
 		Passed: enforced.passed, Undecided: enforced.undecided, Changes: enforced.allChanges(p.review.Pod), Left: enforced.left, Reinvoked: enforced.reinvoked,
 	}
@@ -110,6 +119,7 @@ type outcome struct {
 	by        []string        // policies that changed anything, the latest last
 	records   map[string]bool // policies that want their changes on the pod
 	reinvoked bool
+	settled   bool // all that was asked is known, and nothing changes any more
 	dryRuns   bool // whether a policy in dry run matches
 }
 
@@ -162,6 +172,7 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 		}
 		out.left, out.reinvoked = one.leftWith(out.left), out.reinvoked || one.reinvoked
 		if len(one.changes) == 0 && slices.Equal(one.draft.removed, out.draft.removed) {
+			out.settled = true
 			return out
 		}
 		out.changes = merge(out.changes, one.changes)
