@@ -181,13 +181,18 @@ func readBody(from io.Reader, length int64) ([]byte, error) {
 func (h *Handler) judge(r *http.Request, arrived time.Time, request *Request) policy.Verdict {
 	request.review.AtMost, request.review.Now = h.AtMost, h.Now()
 	plan := h.Policies.Snapshot().Plan(&request.review)
+	verdict := plan.Judge(gather(h.Source, r, arrived, plan.Needs))
+	verdict.Warnings = append(verdict.Warnings, request.warnings...)
+	return verdict
+}
+
+// gather looks up what a review needs, within the time that the API server grants.
+func gather(from Source, r *http.Request, arrived time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
 	// The server's shutdown cancels the request's context; a review in flight is
 	// still answered in full.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), arrived.Add(gatherBudget(r.URL.Query().Get("timeout"))))
 	defer cancel()
-	verdict := plan.Judge(h.Source.Gather(ctx, arrived, plan.Needs))
-	verdict.Warnings = append(verdict.Warnings, request.warnings...)
-	return verdict
+	return from.Gather(ctx, arrived, needs)
 }
 
 // gatherBudget leaves a second of the API server's own time-out, which it

@@ -1,7 +1,6 @@
 package admission
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -54,9 +53,7 @@ func (h *MutateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *MutateHandler) change(r *http.Request, arrived time.Time, request *Request) rewrite.Result {
 	request.review.Now = h.Now()
 	plan := rewrite.New(h.Policies.Snapshot(), &request.review)
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), arrived.Add(gatherBudget(r.URL.Query().Get("timeout"))))
-	defer cancel()
-	return plan.Result(h.Source.Gather(ctx, arrived, plan.Needs))
+	return plan.Result(gather(h.Source, r, arrived, plan.Needs))
 }
 
 // record writes the metrics and, at the debug level, a line for each change.

@@ -84,7 +84,7 @@ func benchPod(ns string, i, controller int) *corev1.Pod {
 		Spec: corev1.PodSpec{
 			ServiceAccountName: "app",
 			Containers: []corev1.Container{{
-				Name: "main", VolumeMounts: []corev1.VolumeMount{{Name: volume, MountPath: accountDirectory}, mount("secret"), mount("settings")},
+				Name: "main", VolumeMounts: []corev1.VolumeMount{{Name: volume, MountPath: reference.AccountDirectory}, mount("secret"), mount("settings")},
 				Env: []corev1.EnvVar{{Name: "USER", ValueFrom: &corev1.EnvVarSource{
 					SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: fmt.Sprintf("db-%d", controller%50)}, Key: "user"},
 				}}},

@@ -105,7 +105,7 @@ func TestPodsThatShouldHaveATokenVolume(t *testing.T) {
 		{"one that has it is not", with(func(s *corev1.PodSpec) { s.Volumes = []corev1.Volume{projected} }), 0, 1},
 		{"one that does not want it is not", with(func(s *corev1.PodSpec) { s.AutomountServiceAccountToken = &no }), 0, 0},
 		{"one that mounts something of its own there is not", with(func(s *corev1.PodSpec) {
-			s.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "own", MountPath: accountDirectory}}
+			s.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "own", MountPath: reference.AccountDirectory}}
 		}), 0, 1},
 		{"one of an account that is not known is not", with(func(s *corev1.PodSpec) { s.ServiceAccountName = "other" }), 0, 0},
 	}

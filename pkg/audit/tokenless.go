@@ -11,9 +11,6 @@ import (
 	"tokenward.dev/tokenward/pkg/report"
 )
 
-// accountDirectory is where the ServiceAccount admission plugin mounts the token.
-const accountDirectory = "/var/run/secrets/kubernetes.io/serviceaccount"
-
 // tokenless finds pods that should have a token volume and do not: the plugin
 // that adds it was off when they were made.
 type tokenless struct {
@@ -56,7 +53,7 @@ func hasToken(spec *corev1.PodSpec) bool {
 	}
 	has := false
 	reference.EachContainer(spec, func(_ string, c *corev1.Container) {
-		has = has || slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == accountDirectory })
+		has = has || slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == reference.AccountDirectory })
 	})
 	return has
 }

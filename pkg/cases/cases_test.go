@@ -86,10 +86,11 @@ func TestASecondMutationChangesNothing(t *testing.T) {
 			continue
 		}
 		changed++
-		again, err := c.MutateAgain(o.Object)
+		review, err := c.reviewOf(o.Object)
 		if err != nil {
 			t.Fatal(err)
 		}
+		again := c.MutationOf(review)
 		if len(again.Operations) > 0 {
 			t.Errorf("%s: the second run does %+v", c.Name, again.Operations)
 		}

@@ -38,16 +38,6 @@ func (o *Outcome) AllAnnotations() map[string]string {
 	return all
 }
 
-// MutateAgain changes an object, such as one that was changed before, by the
-// policies and the cluster of the case.
-func (c *Case) MutateAgain(object json.RawMessage) (rewrite.Result, error) {
-	review, err := c.reviewOf(object)
-	if err != nil {
-		return rewrite.Result{}, err
-	}
-	return c.MutationOf(review), nil
-}
-
 // Outcome runs the case.
 func (c *Case) Outcome() (*Outcome, error) {
 	object := c.File.Request.Object

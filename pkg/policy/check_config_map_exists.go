@@ -6,9 +6,6 @@ import (
 	"tokenward.dev/tokenward/pkg/reference"
 )
 
-// rootCA is the ConfigMap that every pod with a projected token mounts.
-const rootCA = "kube-root-ca.crt"
-
 func configMapExists() Check {
 	const id = "config-map-exists"
 	applies := func(r *reference.Reference) bool { return r.Kind == reference.ConfigMap && r.Required() }
@@ -42,7 +39,7 @@ without it, set ` + "`optional: true`" + `. ` + "`kube-root-ca.crt`" + ` is made
 }
 
 func configMapCure(_ *Input, r *reference.Reference, _ func(string) string) string {
-	if r.Name == rootCA {
+	if r.Name == reference.RootCA {
 		return "kube-controller-manager makes it in every namespace: see whether it runs."
 	}
 	return "Create it, or correct the name."

@@ -7,18 +7,17 @@ import (
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
-const defaultAccount = "default"
-
 func tokenDefaultAccount() Check {
 	c := tokenCheck{id: "token-default-account", judge: func(in *Input, h *held) *fault {
-		if _, name := h.account(in); name != defaultAccount {
+		if _, name := h.account(in); name != reference.DefaultAccount {
 			return nil
 		}
 		return wrong(func(quote func(string) string) string {
-			return "holds a token of the account " + quote(defaultAccount) + ", which all pods share. Give the pod an account of its own."
+			return "holds a token of the account " + quote(reference.DefaultAccount) + ", which all pods share. Give the pod an account of its own."
 		})
 	}}
 	return Check{
@@ -31,7 +30,7 @@ to that account every pod of the namespace may do.`,
 ` + "`automountServiceAccountToken: false`" + `.`,
 		Needs: func(in *Input, ask func(facts.Query)) {
 			c.needs(in, ask)
-			if in.Pod.Spec.ServiceAccountName == defaultAccount {
+			if in.Pod.Spec.ServiceAccountName == reference.DefaultAccount {
 				in.asksAutomount(ask)
 			}
 		},
@@ -44,11 +43,11 @@ to that account every pod of the namespace may do.`,
 
 // findDefaultToken reports the projected token of a pod that runs as default.
 func (in *Input) findDefaultToken(id string, report func(Finding)) {
-	if in.Pod.Spec.ServiceAccountName != defaultAccount {
+	if in.Pod.Spec.ServiceAccountName != reference.DefaultAccount {
 		return
 	}
 	has := in.projectsToken(&in.Pod)
-	if has == facts.Absent || (in.Old != nil && in.Old.Spec.ServiceAccountName == defaultAccount && in.projectsToken(in.Old) == has) {
+	if has == facts.Absent || (in.Old != nil && in.Old.Spec.ServiceAccountName == reference.DefaultAccount && in.projectsToken(in.Old) == has) {
 		return // an UPDATE did not change it
 	}
 	f := Finding{Path: in.Pod.Prefix + "spec.serviceAccountName", Object: in.ownAccount(), State: facts.Present, Echo: in.Pod.Template && !in.Pod.Written}
@@ -57,9 +56,9 @@ func (in *Input) findDefaultToken(id string, report func(Finding)) {
 	}
 	f.Message = message(id, func(quote func(string) string) string {
 		if has == facts.Unknown {
-			return "The pod runs as account " + quote(defaultAccount) + " (" + f.Path + "), of which could not be found out whether it mounts its token."
+			return "The pod runs as account " + quote(reference.DefaultAccount) + " (" + f.Path + "), of which could not be found out whether it mounts its token."
 		}
-		return "The pod holds a token of the account " + quote(defaultAccount) + " (" + f.Path + "), which every pod of the namespace shares. " +
+		return "The pod holds a token of the account " + quote(reference.DefaultAccount) + " (" + f.Path + "), which every pod of the namespace shares. " +
 			"Give it an account of its own, or set automountServiceAccountToken: false."
 	})
 	report(f)

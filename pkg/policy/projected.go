@@ -9,12 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/workload"
 )
-
-// accountDirectory is where client libraries look for the token, ca.crt and
-// namespace (k8s.io/kubernetes, plugin/pkg/admission/serviceaccount).
-const accountDirectory = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 // automounts tells whether the API server will give the pods of a template the
 // token volume: Unknown where the account can't be read. Pods that it was asked
@@ -103,12 +100,12 @@ func (in *Input) hasTokenFile(pod *workload.Pod, c *tokenContainer) facts.State 
 			at = "/var/run/" + rest // the same place on most images
 		}
 		switch {
-		case at == accountDirectory:
+		case at == reference.AccountDirectory:
 			return yes(providesToken(volumeNamed(pod, m.Name), m.SubPath))
-		case at == accountDirectory+"/"+tokenKey:
+		case at == reference.AccountDirectory+"/"+tokenKey:
 			v := volumeNamed(pod, m.Name)
 			return yes(v != nil && (providesToken(v, "") || m.SubPath != ""))
-		case strings.HasPrefix(accountDirectory, strings.TrimSuffix(at, "/")+"/"):
+		case isAbove(at, reference.AccountDirectory):
 			above = true
 		}
 	}
@@ -116,6 +113,10 @@ func (in *Input) hasTokenFile(pod *workload.Pod, c *tokenContainer) facts.State 
 		return state
 	}
 	return facts.Unknown
+}
+
+func isAbove(directory, of string) bool {
+	return strings.HasPrefix(of, strings.TrimSuffix(directory, "/")+"/")
 }
 
 // providesToken reports whether a volume has a file "token" at its root.

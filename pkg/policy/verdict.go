@@ -130,32 +130,37 @@ const maxRecords = 32
 
 // AuditAnnotations returns what goes into the audit log: JSON lists of what was
 // found under "findings", of what policies in dry run would have done under
-// "would", and of policies that may match under "undecided". The API server adds the webhook's name to the keys; a key with a
-// slash would be dropped.
+// "would", and of policies that may match under "undecided". The API server adds
+// the webhook's name to the keys; a key with a slash would be dropped.
 func (v *Verdict) AuditAnnotations() map[string]string {
 	if len(v.Findings) == 0 && len(v.Would) == 0 && len(v.Undecided) == 0 {
 		return nil
 	}
 	out := map[string]string{}
-	if n := len(v.Undecided); n > 0 {
-		if text, err := json.Marshal(v.Undecided[:min(n, maxRecords)]); err == nil {
-			out["undecided"] = string(text)
-		}
-	}
-	for key, findings := range map[string][]Finding{"findings": v.Findings, "would": v.Would} {
-		if len(findings) == 0 {
-			continue
-		}
-		if len(findings) > maxRecords {
-			out[key+"-omitted"] = strconv.Itoa(len(findings) - maxRecords)
-			findings = findings[:maxRecords]
-		}
-		out[key] = records(findings)
-	}
+	Annotate(out, "findings", records(v.Findings))
+	Annotate(out, "would", records(v.Would))
+	Annotate(out, "undecided", v.Undecided)
 	return out
 }
 
-func records(findings []Finding) string {
+// Annotate adds a list to audit annotations, in JSON; how many there are beyond
+// the first 32 stands under KEY-omitted. An empty list is left out.
+func Annotate[T any](annotations map[string]string, key string, list []T) {
+	if len(list) == 0 {
+		return
+	}
+	if n := len(list) - maxRecords; n > 0 {
+		annotations[key+"-omitted"] = strconv.Itoa(n)
+		list = list[:maxRecords]
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		return // strings alone: it can't fail
+	}
+	annotations[key] = string(text)
+}
+
+func records(findings []Finding) []record {
 	list := make([]record, len(findings))
 	for i := range findings {
 		f := &findings[i]
@@ -164,9 +169,5 @@ func records(findings []Finding) string {
 			Policies: f.Policies, Exempted: f.Exempted,
 		}
 	}
-	text, err := json.Marshal(list)
-	if err != nil {
-		return "[]" // strings alone: it can't fail
-	}
-	return string(text)
+	return list
 }

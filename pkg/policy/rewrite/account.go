@@ -12,9 +12,6 @@ import (
 	"tokenward.dev/tokenward/pkg/reference"
 )
 
-// defaultAccount is what the ServiceAccount plugin gives a pod that names none.
-const defaultAccount = "default"
-
 const accountPath = "spec.serviceAccountName"
 
 // setAccount lets the first policy that wants an account have it.
@@ -32,7 +29,7 @@ func (p *pass) setAccount() {
 		case holder != nil:
 		case p.draft.account == m.ServiceAccount:
 			holder = m
-			p.reinvoked = p.reinvoked || (p.draft.accountBy == nil && m.ServiceAccount != defaultAccount && p.clientSetNone())
+			p.reinvoked = p.reinvoked || (p.draft.accountBy == nil && m.ServiceAccount != reference.DefaultAccount && p.clientSetNone())
 		case p.tryAccount(m):
 			holder = m
 		}
@@ -46,7 +43,7 @@ func (p *pass) accountChange(to string) Change {
 // unset reports whether the client named no account. The pod came to this pass
 // with one all the same: default, or the one that we have set before.
 func (p *pass) unset(came, target string) bool {
-	return (came == defaultAccount || came == target) && !p.plan.owned.account()
+	return (came == reference.DefaultAccount || came == target) && !p.plan.owned.account()
 }
 
 func (p *pass) clientSetNone() bool { return p.plan.owned.told() && !p.plan.owned.account() }

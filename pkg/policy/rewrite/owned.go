@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"tokenward.dev/tokenward/pkg/reference"
 )
 
 // owned tells what the client itself has written: what managedFields list. What
@@ -127,14 +129,13 @@ func hasPluginShape(v *corev1.ProjectedVolumeSource) bool {
 	}
 	token, ca, namespace := v.Sources[0].ServiceAccountToken, v.Sources[1].ConfigMap, v.Sources[2].DownwardAPI
 	return token != nil && token.Path == tokenFile && token.Audience == "" && token.ExpirationSeconds != nil && *token.ExpirationSeconds == pluginExpiration &&
-		ca != nil && ca.Name == rootCA && ca.Optional == nil && len(ca.Items) == 1 && ca.Items[0] == corev1.KeyToPath{Key: caFile, Path: caFile} &&
+		ca != nil && ca.Name == reference.RootCA && ca.Optional == nil && len(ca.Items) == 1 && ca.Items[0] == corev1.KeyToPath{Key: caFile, Path: caFile} &&
 		namespace != nil && len(namespace.Items) == 1 && namespace.Items[0].Path == namespaceFile &&
 		namespace.Items[0].FieldRef != nil && namespace.Items[0].FieldRef.FieldPath == namespaceField
 }
 
 const (
 	pluginExpiration = 3607
-	rootCA           = "kube-root-ca.crt"
 	tokenFile        = corev1.ServiceAccountTokenKey
 	caFile           = corev1.ServiceAccountRootCAKey
 	namespaceFile    = corev1.ServiceAccountNamespaceKey

@@ -8,6 +8,7 @@ import (
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
+	kjson "sigs.k8s.io/json"
 
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/policy"
@@ -130,7 +131,8 @@ func remove(list string, length int, places []int, name func(int) string, do fun
 	}
 }
 
-// applied returns decoded JSON with the patch applied; nil if that fails.
+// applied returns decoded JSON with the patch applied, whole numbers as such;
+// nil if that fails.
 func applied(object map[string]any, operations []Operation) map[string]any {
 	before, err := json.Marshal(object)
 	if err != nil {
@@ -141,7 +143,7 @@ func applied(object map[string]any, operations []Operation) map[string]any {
 		return nil
 	}
 	var out map[string]any
-	if json.Unmarshal(after, &out) != nil {
+	if kjson.UnmarshalCaseSensitivePreserveInts(after, &out) != nil {
 		return nil
 	}
 	return out

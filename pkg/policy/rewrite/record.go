@@ -3,8 +3,9 @@ package rewrite
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
+
+	"tokenward.dev/tokenward/pkg/policy"
 )
 
 // The changes, named after the fields of a policy's mutate.
@@ -82,23 +83,15 @@ func (p *Plan) recordOf(done *outcome, operations []Operation) *Operation {
 	if len(list) == before {
 		return nil
 	}
-	text := marshal(list)
-	if len(annotations) == 0 {
-		return &Operation{Op: "add", Path: "/metadata/annotations", Value: map[string]string{RecordAnnotation: text}}
-	}
-	return &Operation{Op: "add", Path: "/metadata/annotations/" + strings.ReplaceAll(RecordAnnotation, "/", "~1"), Value: text}
-}
-
-func marshal(list any) string {
 	text, err := json.Marshal(list)
 	if err != nil {
-		return "[]" // strings alone: it can't fail
+		return nil // strings alone: it can't fail
 	}
-	return string(text)
+	if len(annotations) == 0 {
+		return &Operation{Op: "add", Path: "/metadata/annotations", Value: map[string]string{RecordAnnotation: string(text)}}
+	}
+	return &Operation{Op: "add", Path: "/metadata/annotations/" + strings.ReplaceAll(RecordAnnotation, "/", "~1"), Value: string(text)}
 }
-
-// maxRecords bounds an audit annotation.
-const maxRecords = 32
 
 // AuditAnnotations returns what goes into the audit log, as JSON lists: under
 // "patch" what was changed and what could not be, under "would" the same for
@@ -106,26 +99,13 @@ const maxRecords = 32
 // server takes no second value for a key: what is changed when it invokes the
 // webhook once more stands under "patch-reinvoked".
 func (r *Result) AuditAnnotations() map[string]string {
-	out := map[string]string{}
-	put := func(key string, list []Change) {
-		if len(list) == 0 {
-			return
-		}
-		if len(list) > maxRecords {
-			out[key+"-omitted"] = strconv.Itoa(len(list) - maxRecords)
-			list = list[:maxRecords]
-		}
-		out[key] = marshal(list)
-	}
-	suffix := ""
+	out, suffix := map[string]string{}, ""
 	if r.Reinvoked {
 		suffix = "-reinvoked"
 	}
-	put("patch"+suffix, slices.Concat(r.Changes, r.Left))
-	put("would"+suffix, r.Would)
-	if len(r.Undecided) > 0 {
-		out["undecided"+suffix] = marshal(r.Undecided[:min(len(r.Undecided), maxRecords)])
-	}
+	policy.Annotate(out, "patch"+suffix, slices.Concat(r.Changes, r.Left))
+	policy.Annotate(out, "would"+suffix, r.Would)
+	policy.Annotate(out, "undecided"+suffix, r.Undecided)
 	if len(out) == 0 {
 		return nil
 	}

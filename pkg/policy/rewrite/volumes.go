@@ -16,7 +16,6 @@ import (
 // projection is a volume of a token Secret made into a projected one.
 type projection struct {
 	source  *corev1.ProjectedVolumeSource
-	by      string
 	seconds int64
 }
 
@@ -60,7 +59,7 @@ func (p *pass) projectVolume(i int, v *corev1.Volume) {
 			holder = m
 		default:
 			holder = m
-			p.draft.project(i, &projection{source: projected(v.Secret, m.Volumes.ExpirationSeconds), by: m.Policy, seconds: m.Volumes.ExpirationSeconds})
+			p.draft.project(i, &projection{source: projected(v.Secret, m.Volumes.ExpirationSeconds), seconds: m.Volumes.ExpirationSeconds})
 			p.change(c, m)
 		}
 	}
@@ -105,12 +104,12 @@ func (p *pass) judgeVolume(v *corev1.Volume, missing bool) (why string, mine boo
 		return "it gives files beyond token, ca.crt and namespace", true
 	}
 	if len(s.Items) == 0 || slices.ContainsFunc(s.Items, func(i corev1.KeyToPath) bool { return i.Key == caFile }) {
-		ca := p.look(facts.Query{Object: facts.Object{Kind: reference.ConfigMap, Namespace: p.namespace(), Name: rootCA}})
+		ca := p.look(facts.Query{Object: facts.Object{Kind: reference.ConfigMap, Namespace: p.namespace(), Name: reference.RootCA}})
 		switch {
 		case ca.State == facts.Absent:
-			return "ConfigMap " + rootCA + ", which it would need, does not exist", true
+			return "ConfigMap " + reference.RootCA + ", which it would need, does not exist", true
 		case !ca.Known():
-			return "ConfigMap " + rootCA + ", which it would need, could not be looked up", true
+			return "ConfigMap " + reference.RootCA + ", which it would need, could not be looked up", true
 		}
 	}
 	return "", true
@@ -136,7 +135,7 @@ func files() []string { return []string{tokenFile, caFile, namespaceFile} }
 func (p *pass) ownAccounts() []string {
 	own := []string{p.pod().Spec.ServiceAccountName, p.draft.account}
 	if p.clientSetNone() {
-		own = append(own, defaultAccount)
+		own = append(own, reference.DefaultAccount)
 	}
 	return own
 }
@@ -152,9 +151,6 @@ func (p *pass) namedAfterAccount(secret string) bool {
 	})
 }
 
-// accountDirectory is where client libraries look for the token.
-const accountDirectory = "/var/run/secrets/kubernetes.io/serviceaccount"
-
 // atStandardPath reports whether a volume is mounted there, and nowhere else.
 func (p *pass) atStandardPath(volume string) bool {
 	found := false
@@ -163,7 +159,7 @@ func (p *pass) atStandardPath(volume string) bool {
 			if c.mounts[i].Name != volume {
 				continue
 			}
-			if path.Clean(c.mounts[i].MountPath) != accountDirectory {
+			if path.Clean(c.mounts[i].MountPath) != reference.AccountDirectory {
 				return false
 			}
 			found = true
@@ -247,7 +243,7 @@ func projected(s *corev1.SecretVolumeSource, seconds int64) *corev1.ProjectedVol
 			source.ServiceAccountToken = &corev1.ServiceAccountTokenProjection{ExpirationSeconds: &seconds, Path: item.Path}
 		case caFile:
 			source.ConfigMap = &corev1.ConfigMapProjection{
-				LocalObjectReference: corev1.LocalObjectReference{Name: rootCA}, Items: []corev1.KeyToPath{{Key: caFile, Path: item.Path}},
+				LocalObjectReference: corev1.LocalObjectReference{Name: reference.RootCA}, Items: []corev1.KeyToPath{{Key: caFile, Path: item.Path}},
 			}
 		case namespaceFile:
 			source.DownwardAPI = &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
