@@ -24,7 +24,7 @@ import (
 type Request struct {
 	uid    types.UID
 	kind   string // of the object, from a closed set
-	review policy.Review
+	review policy.Attributes
 	// warnings are about the object, before anybody judged it.
 	warnings []string
 }
@@ -70,14 +70,14 @@ func decode[T any](body []byte, what string) (*request[T], error) {
 
 // decoded returns what does not depend on the object.
 func (r *request[T]) decoded() *Request {
-	return &Request{uid: r.UID, kind: "other", review: policy.Review{
+	return &Request{uid: r.UID, kind: "other", review: policy.Attributes{
 		Operation: r.Operation, SubResource: r.SubResource, UserInfo: r.UserInfo, Namespace: r.Namespace,
 	}}
 }
 
 // values decodes the body once more, whole, for those policies that have
 // conditions: a review by others alone need not know most fields.
-func values(body []byte, r *policy.Review) func() *policy.Values {
+func values(body []byte, r *policy.Attributes) func() *policy.Values {
 	return func() *policy.Values {
 		var in struct {
 			Request map[string]any `json:"request"`

@@ -95,7 +95,7 @@ func (j *Judge) Object(o *Object) Result {
 	if rule := passes(o.Pod); rule != "" {
 		return Result{Passed: rule}
 	}
-	review := &policy.Review{
+	review := &policy.Attributes{
 		Operation: admissionv1.Create, Now: j.Now, Namespace: o.Namespace, Pod: o.Pod,
 		Values: func() *policy.Values { return o.values() },
 	}

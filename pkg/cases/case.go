@@ -115,7 +115,7 @@ type Case struct {
 	compiler *policy.Compiler
 	cluster  *manifest.Cluster
 	snapshot *policy.Snapshot
-	review   *policy.Review
+	review   *policy.Attributes
 	now      time.Time
 }
 

@@ -28,7 +28,7 @@ func (c *Case) useRequest(d *strictyaml.Document) error {
 	if !slices.Contains(operations, r.Operation) {
 		return d.ErrorAt("request.operation", fmt.Sprintf("%q is none of CREATE, UPDATE, DELETE, CONNECT", r.Operation))
 	}
-	c.review = &policy.Review{Operation: r.Operation, SubResource: r.SubResource, UserInfo: r.UserInfo, Namespace: r.Namespace}
+	c.review = &policy.Attributes{Operation: r.Operation, SubResource: r.SubResource, UserInfo: r.UserInfo, Namespace: r.Namespace}
 	if r.Operation == admissionv1.Delete && empty(r.OldObject) {
 		return d.ErrorAt("request", "oldObject must be given for a DELETE")
 	}
@@ -53,7 +53,7 @@ func (c *Case) useRequest(d *strictyaml.Document) error {
 }
 
 // reviewOf returns the review of another object in place of the request's.
-func (c *Case) reviewOf(object json.RawMessage) (*policy.Review, error) {
+func (c *Case) reviewOf(object json.RawMessage) (*policy.Attributes, error) {
 	review := *c.review
 	pod, err := workload.BuiltinTemplates().FromJSON(object)
 	if err != nil && !errors.Is(err, workload.ErrNoPod) {
@@ -65,7 +65,7 @@ func (c *Case) reviewOf(object json.RawMessage) (*policy.Review, error) {
 }
 
 // values returns what conditions see: what an API server would send.
-func (c *Case) values(review *policy.Review, of json.RawMessage) *policy.Values {
+func (c *Case) values(review *policy.Attributes, of json.RawMessage) *policy.Values {
 	decoded := func(object json.RawMessage, pod *workload.Pod) (whole *metav1.PartialObjectMetadata, asPod map[string]any) {
 		var fields map[string]any
 		whole = &metav1.PartialObjectMetadata{}

@@ -11,21 +11,21 @@ import (
 )
 
 // VerdictOn judges a review by the policies and the cluster of the case.
-func (c *Case) VerdictOn(review *policy.Review) policy.Verdict {
+func (c *Case) VerdictOn(review *policy.Attributes) policy.Verdict {
 	review.Now = c.now
 	plan := c.snapshot.Plan(review)
 	return plan.Judge(c.cluster.Gather(plan.Needs))
 }
 
 // MutationOf tells what the policies change of the pod of a review.
-func (c *Case) MutationOf(review *policy.Review) rewrite.Result {
+func (c *Case) MutationOf(review *policy.Attributes) rewrite.Result {
 	review.Now = c.now
 	plan := rewrite.New(c.snapshot, review)
 	return plan.Result(c.cluster.Gather(plan.Needs))
 }
 
 // Review returns the request of the case.
-func (c *Case) Review() *policy.Review { return c.review }
+func (c *Case) Review() *policy.Attributes { return c.review }
 
 // Snapshot returns the policies of the case.
 func (c *Case) Snapshot() *policy.Snapshot { return c.snapshot }

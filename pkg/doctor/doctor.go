@@ -3,7 +3,7 @@
 // the certificate, the answers, the rights. It stops at the first link that is
 // broken, and names the cure.
 //
-// It imports packages token and paste. Files, resolver, dialer and clock come
+// It imports packages token and tokentext. Files, resolver, dialer and clock come
 // with an Environment. Nothing that it reports holds any part of a token.
 package doctor
 

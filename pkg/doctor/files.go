@@ -12,8 +12,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"tokenward.dev/tokenward/pkg/paste"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/tokentext"
 )
 
 const (
@@ -61,8 +61,8 @@ func (w *walk) claims(context.Context) Step {
 		w.token = t
 		return ok(fmt.Sprintf("a %s token of %s", t.Claims.Kind, subject(t)))
 	}
-	found, pasteErr := paste.Read([]byte(w.config.BearerToken))
-	var not *paste.NotToken
+	found, pasteErr := tokentext.Read([]byte(w.config.BearerToken))
+	var not *tokentext.NotToken
 	switch {
 	case errors.As(pasteErr, &not) && !w.InPod && strings.Contains(not.What, "opaque"):
 		return note("an opaque token, in which nothing can be read", "")

@@ -114,7 +114,7 @@ func (c *compilation) mutate(at *field.Path, m *v1alpha1.Mutate) {
 type Mutations struct{ plan *Plan }
 
 // Mutations starts the search. Only the creation of a pod is ever changed.
-func (s *Snapshot) Mutations(r *Review) *Mutations {
+func (s *Snapshot) Mutations(r *Attributes) *Mutations {
 	p := &Plan{snapshot: s, review: r, passed: s.passes(r)}
 	switch {
 	case p.passed != "":

@@ -15,8 +15,8 @@ import (
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
-// Review is what is to be judged.
-type Review struct {
+// Attributes are what is to be judged.
+type Attributes struct {
 	Operation   admissionv1.Operation
 	SubResource string
 	UserInfo    authenticationv1.UserInfo
@@ -38,7 +38,7 @@ type Review struct {
 // Plan is one review on its way to a verdict.
 type Plan struct {
 	snapshot *Snapshot
-	review   *Review
+	review   *Attributes
 	passed   string // the rule that lets the object pass unjudged
 	input    Input
 	matched  []matched // policies whose match holds as far as the pod goes
@@ -69,7 +69,7 @@ type vote struct {
 }
 
 // Plan applies the rules of the game and finds the references to judge.
-func (s *Snapshot) Plan(r *Review) *Plan {
+func (s *Snapshot) Plan(r *Attributes) *Plan {
 	p := &Plan{snapshot: s, review: r, passed: s.passes(r)}
 	if p.passed != "" {
 		return p
@@ -88,7 +88,7 @@ func (s *Snapshot) Plan(r *Review) *Plan {
 }
 
 // passes names the rule by which an object is not judged at all, or "".
-func (s *Snapshot) passes(r *Review) string {
+func (s *Snapshot) passes(r *Attributes) string {
 	switch {
 	case len(s.options.Namespaces) > 0 && !slices.Contains(s.options.Namespaces, r.Namespace):
 		return "the namespace is not watched"

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tokenward.dev/tokenward/pkg/paste"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/tokentext"
 )
 
 func newInspectCommand(now func() time.Time) *cobra.Command {
@@ -39,7 +39,7 @@ Exit status: 0 read, 1 damaged, 2 no token or not readable.`,
 			if err != nil {
 				return err
 			}
-			found, err := paste.Read(data)
+			found, err := tokentext.Read(data)
 			if err != nil {
 				return err
 			}
@@ -57,7 +57,7 @@ Exit status: 0 read, 1 damaged, 2 no token or not readable.`,
 					p.rows(list.Tokens[i].rows(at))
 				}
 			})
-			if err == nil && slices.ContainsFunc(found, func(f paste.Found) bool { return f.Damage != nil }) {
+			if err == nil && slices.ContainsFunc(found, func(f tokentext.Found) bool { return f.Damage != nil }) {
 				return errFindings
 			}
 			return err
@@ -103,7 +103,7 @@ type inspected struct {
 	Notes          []string   `json:"notes,omitempty"`
 }
 
-func inspect(f *paste.Found, now time.Time) inspected {
+func inspect(f *tokentext.Found, now time.Time) inspected {
 	out := inspected{Where: f.Where, Undone: f.Undone, Algorithm: f.Algorithm, KeyID: f.KeyID}
 	if f.Damage != nil {
 		out.Damage = f.Damage.String()
@@ -134,7 +134,7 @@ func known(t time.Time) *time.Time {
 }
 
 // notes are what people should know that the claims alone don't tell.
-func notes(f *paste.Found) []string {
+func notes(f *tokentext.Found) []string {
 	var out []string
 	c := f.Claims
 	if c.Kind != token.Other && c.Subject != "system:serviceaccount:"+c.Namespace+":"+c.ServiceAccount.Name {

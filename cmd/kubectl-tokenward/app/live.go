@@ -15,8 +15,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"tokenward.dev/tokenward/pkg/paste"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/tokentext"
 )
 
 // liveTimeout bounds the one request of --live.
@@ -40,7 +40,7 @@ func (a *answer) verdict() token.Verdict {
 }
 
 // ask makes the request. Its answer is the API server's own word, and wins.
-func (v *verified) ask(cmd *cobra.Command, config *rest.Config, f *paste.Found) {
+func (v *verified) ask(cmd *cobra.Command, config *rest.Config, f *tokentext.Found) {
 	if !strings.HasPrefix(config.Host, "https://") {
 		v.Live = &answer{Text: "not asked: the address of the API server is not https, so that anybody could read the token on its way"}
 		return

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"tokenward.dev/tokenward/pkg/paste"
+	"tokenward.dev/tokenward/pkg/tokentext"
 )
 
 func newTokenCommand(now func() time.Time) *cobra.Command {
@@ -81,12 +81,12 @@ func fileError(flag, path string, err error) error {
 // repeatable reports whether an error may repeat what somebody typed: what could
 // be a token it may not.
 func repeatable(text string) bool {
-	_, err := paste.Read([]byte(text))
+	_, err := tokentext.Read([]byte(text))
 	return err != nil && len(text) < 200
 }
 
 func readAll(in io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(in, paste.MaxSize+1))
+	data, err := io.ReadAll(io.LimitReader(in, tokentext.MaxSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("can't read the token: %w", err)
 	}

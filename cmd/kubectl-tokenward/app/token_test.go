@@ -18,7 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
-	"tokenward.dev/tokenward/pkg/paste"
+	"tokenward.dev/tokenward/pkg/tokentext"
 )
 
 var testNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -251,7 +251,7 @@ func TestClaimsCannotControlTheTerminal(t *testing.T) {
 
 // The input of everything is bounded.
 func TestTooLongInput(t *testing.T) {
-	r := command(t, strings.Repeat("x", paste.MaxSize+10), "token", "inspect")
+	r := command(t, strings.Repeat("x", tokentext.MaxSize+10), "token", "inspect")
 	if r.status != exitFailed || !strings.Contains(r.err, "more than") {
 		t.Errorf("%+v", r)
 	}

@@ -17,8 +17,8 @@ import (
 
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/inventory"
-	"tokenward.dev/tokenward/pkg/paste"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/tokentext"
 )
 
 // verifyOptions are the flags of token verify.
@@ -93,7 +93,7 @@ func (o *verifyOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	found, err := paste.Read(data)
+	found, err := tokentext.Read(data)
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (k *liveKeys) gather(ctx context.Context, t *token.Token) *facts.Set {
 func (k *liveKeys) name() string { return "the API server " + strings.TrimSuffix(k.config.Host, "/") }
 
 // verify judges one token.
-func (o *verifyOptions) verify(cmd *cobra.Command, f *paste.Found, source keySource) (*verified, error) {
+func (o *verifyOptions) verify(cmd *cobra.Command, f *tokentext.Found, source keySource) (*verified, error) {
 	v := &verified{inspected: inspect(f, o.now()), Keys: source.name()}
 	if f.Token == nil {
 		v.judged(token.Result{Verdict: token.Invalid, Reason: token.Malformed}, "it was damaged: "+f.Damage.String(), "Copy it again, or get a new one.")

@@ -23,14 +23,14 @@ const maxPasses = 8
 // Plan is one review on its way to a patch.
 type Plan struct {
 	snapshot *policy.Snapshot
-	review   *policy.Review
+	review   *policy.Attributes
 	owned    owned
 	enforced *outcome // of the latest Needs, if it is settled
 }
 
 // New returns the plan of a review. Its pod must have the managedFields of the
 // object, where there are any.
-func New(s *policy.Snapshot, r *policy.Review) *Plan {
+func New(s *policy.Snapshot, r *policy.Attributes) *Plan {
 	p := &Plan{snapshot: s, review: r}
 	if r.Values != nil {
 		// Policies are asked several times.
@@ -186,7 +186,7 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 }
 
 // reviewOf returns the review of the pod as changed so far.
-func (p *Plan) reviewOf(d *draft) *policy.Review {
+func (p *Plan) reviewOf(d *draft) *policy.Attributes {
 	if !d.changed() {
 		return p.review
 	}

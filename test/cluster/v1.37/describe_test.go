@@ -9,7 +9,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/kubectl/pkg/describe"
 
-	"tokenward.dev/tokenward/pkg/paste"
+	"tokenward.dev/tokenward/pkg/tokentext"
 )
 
 // S4: what kubectl itself prints of a Secret is understood, at any width of the
@@ -34,7 +34,7 @@ func TestWhatKubectlDescribesIsUnderstood(t *testing.T) {
 			}
 			wrapped.WriteString(line + "\n")
 		}
-		found, err := paste.Read([]byte(wrapped.String()))
+		found, err := tokentext.Read([]byte(wrapped.String()))
 		if err != nil || len(found) != 1 || found[0].Raw() != text || found[0].Damage != nil || found[0].Where != "Secret shop/robot, key token" {
 			t.Fatalf("at %d columns: %v, %v\n%s", width, found, err, wrapped.String())
 		}

@@ -389,7 +389,7 @@ func (b *workbench) decode(raw []byte) *corev1.Pod {
 }
 
 func (b *workbench) change(name string, snapshot *policy.Snapshot, raw []byte) rewrite.Result {
-	review := &policy.Review{Operation: admissionv1.Create, Namespace: shop, Now: time.Unix(0, 0), Pod: workload.OfPod(b.decode(raw))}
+	review := &policy.Attributes{Operation: admissionv1.Create, Namespace: shop, Now: time.Unix(0, 0), Pod: workload.OfPod(b.decode(raw))}
 	review.Values = func() *policy.Values {
 		var fields map[string]any
 		if err := json.Unmarshal(raw, &fields); err != nil {

@@ -1,4 +1,4 @@
-// Package paste finds service-account tokens in what people copy: a token with
+// Package tokentext finds service-account tokens in what people copy: a token with
 // quotes, prefixes or line breaks around it, base64, a Secret, the output of
 // kubectl describe, a kubeconfig. It says what had to be undone, and names the
 // damage of what cannot be mended.
@@ -6,7 +6,7 @@
 // It is pure: it imports the standard library, YAML and package token. No text
 // that it makes holds any part of a token: what was undone, problems and hints
 // are sentences of a closed set, with no more than numbers in them.
-package paste
+package tokentext
 
 import (
 	"encoding/json"
