@@ -16,6 +16,9 @@ import (
 
 	tokenward "tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/listing"
+	"tokenward.dev/tokenward/pkg/report"
+	"tokenward.dev/tokenward/pkg/rollup"
 )
 
 const (
@@ -27,41 +30,49 @@ const (
 	defaults = "tokenward-defaults"
 )
 
-// writeReports makes the reports in a namespace those of what was found. One is
-// written only where it says something else than the one that is there.
-func (a *Auditor) writeReports(ctx context.Context, namespace string, found *workloads, settled bool) error {
-	client := a.Reports.OpenreportsV1alpha1().Reports(namespace)
+// storedReports returns the reports in a namespace by name; nil where they can't be
+// written either.
+func (a *Auditor) storedReports(ctx context.Context, client reportsclient.ReportInterface) (map[string]*v1alpha1.Report, error) {
 	stored := map[string]*v1alpha1.Report{}
-	options := metav1.ListOptions{LabelSelector: managedBy + "=" + program, Limit: pageSize}
+	options := metav1.ListOptions{LabelSelector: managedBy + "=" + program, Limit: listing.PageSize}
 	for {
 		list, err := client.List(ctx, options)
-		if whyNot(err) == facts.NotServed || whyNot(err) == facts.Forbidden {
-			a.tell("reports", err, "Reports can't be written: install the CustomResourceDefinitions of OpenReports, and grant the right; findings are in the metrics")
-			return nil
+		if why := listing.WhyUnlisted(err); why == facts.NotServed || why == facts.Forbidden {
+			a.logOnce("reports", err, "Reports can't be written: install the CustomResourceDefinitions of OpenReports, and grant the right; findings are in the metrics")
+			return nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for i := range list.Items {
 			stored[list.Items[i].Name] = &list.Items[i]
 		}
 		if options.Continue = list.Continue; options.Continue == "" {
-			break
+			a.logOnce("reports", nil, "")
+			return stored, nil
 		}
 	}
-	a.tell("reports", nil, "")
-	for _, g := range found.byUID {
-		if len(g.faults) == 0 {
+}
+
+// writeReports makes the reports in a namespace those of what was found. It writes
+// only those that say something else than the stored ones.
+func (a *Auditor) writeReports(ctx context.Context, namespace string, found *namespaceFaults, settled bool) error {
+	client := a.Reports.OpenreportsV1alpha1().Reports(namespace)
+	stored, err := a.storedReports(ctx, client)
+	if err != nil || stored == nil {
+		return err
+	}
+	for _, w := range found.Rollup {
+		if len(w.Faults) == 0 {
 			continue
 		}
-		desired := g.openReport(namespace, a.Now())
+		desired := openReport(namespace, w, a.Now())
 		old := stored[desired.Name]
 		delete(stored, desired.Name)
 		if old != nil && !settled {
 			keepKnown(old, desired)
 		}
-		summarise(desired)
-		var err error
+		summarize(desired)
 		switch {
 		case old == nil:
 			err = a.create(ctx, client, desired)
@@ -112,30 +123,30 @@ func (a *Auditor) wrote(operation string, err error) error {
 }
 
 // openReport returns the report on a workload.
-func (g *gathered) openReport(namespace string, now time.Time) *v1alpha1.Report {
+func openReport(namespace string, w *rollup.Workload, now time.Time) *v1alpha1.Report {
 	r := &v1alpha1.Report{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: program + "-" + g.ref.UID,
+			Namespace: namespace, Name: program + "-" + w.Ref.UID,
 			Labels: map[string]string{managedBy: program},
 			// With the owner goes its report.
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: g.ref.APIVersion, Kind: g.ref.Kind, Name: g.ref.Name, UID: types.UID(g.ref.UID)}},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: w.Ref.APIVersion, Kind: w.Ref.Kind, Name: w.Ref.Name, UID: types.UID(w.Ref.UID)}},
 		},
 		Source: program,
-		Scope:  objectReference(g.ref),
+		Scope:  objectReference(w.Ref),
 		Configuration: &v1alpha1.ReportConfiguration{Limits: v1alpha1.Limits{
 			MaxResults: maxResults, StatusFilter: []v1alpha1.StatusFilter{"fail", "warn", "error", "skip"},
 		}},
 	}
-	slices.SortFunc(g.faults, func(a, b *fault) int {
-		return strings.Compare(a.Check+" "+a.path+" "+a.Object.String(), b.Check+" "+b.path+" "+b.Object.String())
+	slices.SortFunc(w.Faults, func(a, b *rollup.Fault) int {
+		return strings.Compare(a.Check+" "+a.PodPath+" "+a.Object.String(), b.Check+" "+b.PodPath+" "+b.Object.String())
 	})
-	for _, f := range g.faults[:min(len(g.faults), maxResults)] {
-		r.Results = append(r.Results, f.openResult(g, now))
+	for _, f := range w.Faults[:min(len(w.Faults), maxResults)] {
+		r.Results = append(r.Results, openResult(w, f, now))
 	}
 	return r
 }
 
-func summarise(r *v1alpha1.Report) {
+func summarize(r *v1alpha1.Report) {
 	for i := range r.Results {
 		switch r.Results[i].Result {
 		case "fail":
@@ -156,7 +167,7 @@ func summarise(r *v1alpha1.Report) {
 func keepKnown(old, desired *v1alpha1.Report) {
 	for i := range desired.Results {
 		d := &desired.Results[i]
-		if d.Rule != "token-valid" && d.Rule != "token-ca-current" {
+		if !rollup.RestsOnKeys(d.Rule) {
 			continue
 		}
 		if at := slices.IndexFunc(old.Results, func(o v1alpha1.ReportResult) bool { return sameFault(&o, d) }); at >= 0 {
@@ -169,11 +180,11 @@ func sameFault(a, b *v1alpha1.ReportResult) bool {
 	return a.Rule == b.Rule && a.Properties["path"] == b.Properties["path"] && a.Properties["object"] == b.Properties["object"]
 }
 
-func objectReference(ref Ref) *corev1.ObjectReference {
+func objectReference(ref report.Ref) *corev1.ObjectReference {
 	return &corev1.ObjectReference{APIVersion: ref.APIVersion, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name, UID: types.UID(ref.UID)}
 }
 
-func (f *fault) openResult(g *gathered, now time.Time) v1alpha1.ReportResult {
+func openResult(w *rollup.Workload, f *rollup.Fault, now time.Time) v1alpha1.ReportResult {
 	policies := f.Policies
 	if f.Action == "" {
 		policies = f.WouldPolicies
@@ -183,23 +194,23 @@ func (f *fault) openResult(g *gathered, now time.Time) v1alpha1.ReportResult {
 		policy = policies[0]
 	}
 	result := v1alpha1.ReportResult{
-		Source: program, Policy: policy, Rule: f.Check, Category: category(f.Check), Severity: f.severity(),
-		Timestamp: metav1.Timestamp{Seconds: now.Unix()}, Result: f.outcome(), Scored: f.outcome() == "fail",
+		Source: program, Policy: policy, Rule: f.Check, Category: rollup.Category(f.Check), Severity: severity(f),
+		Timestamp: metav1.Timestamp{Seconds: now.Unix()}, Result: outcome(f), Scored: outcome(f) == "fail",
 		Description: f.Message,
 		Properties:  map[string]string{"state": f.State.String(), "object": f.Object.String(), "path": f.Path},
 	}
 	for name, value := range map[string]string{
-		"action": string(f.Action), "would": string(f.Would), "when": f.when(g), "exempted": f.Exempted, "policies": strings.Join(policies, ","),
+		"action": string(f.Action), "would": string(f.Would), "when": f.When(w), "exempted": f.Exempted, "policies": strings.Join(policies, ","),
 	} {
 		if value != "" {
 			result.Properties[name] = value
 		}
 	}
-	if g.bare {
+	if w.Bare {
 		result.Properties["bare"] = "true" // nobody makes this pod again
 	}
-	at := slices.Clone(f.at)
-	slices.SortFunc(at, func(a, b Ref) int { return strings.Compare(a.Kind+" "+a.Name, b.Kind+" "+b.Name) })
+	at := slices.Clone(f.At)
+	slices.SortFunc(at, func(a, b report.Ref) int { return strings.Compare(a.Kind+" "+a.Name, b.Kind+" "+b.Name) })
 	for _, ref := range at {
 		result.Subjects = append(result.Subjects, *objectReference(ref))
 	}
@@ -208,7 +219,7 @@ func (f *fault) openResult(g *gathered, now time.Time) v1alpha1.ReportResult {
 
 // outcome maps a finding to what OpenReports knows: fail is scored and warn is
 // not, error could not be evaluated, skip was not to be.
-func (f *fault) outcome() v1alpha1.Result {
+func outcome(f *rollup.Fault) v1alpha1.Result {
 	switch {
 	case f.State == facts.Unknown:
 		return "error"
@@ -221,25 +232,18 @@ func (f *fault) outcome() v1alpha1.Result {
 }
 
 // severity goes by what breaks.
-func (f *fault) severity() v1alpha1.ResultSeverity {
+func severity(f *rollup.Fault) v1alpha1.ResultSeverity {
 	switch {
 	case f.State == facts.Unknown:
 		return "info"
-	case effectOf(f.Check) != noEffect && f.stuck > 0:
+	case rollup.EffectOf(f.Check) != rollup.NoEffect && f.Stuck > 0:
 		return "critical"
-	case effectOf(f.Check) != noEffect:
+	case rollup.EffectOf(f.Check) != rollup.NoEffect:
 		return "high"
-	case f.Check == "token-own-account" || f.Check == "token-in-environment":
+	case rollup.Exposes(f.Check):
 		return "medium"
 	}
 	return "low"
-}
-
-func category(check string) string {
-	if strings.HasPrefix(check, "token-") {
-		return "Service account tokens"
-	}
-	return "References"
 }
 
 // sameReport reports whether two reports say the same, whenever each finding was

@@ -2,7 +2,8 @@
 // policies as admission, against the manifests themselves, those of a cluster's
 // state, and the cluster, as far as it is asked.
 //
-// It imports what package audit imports; how a cluster is asked it does not know.
+// It imports package evaluate and what that imports; how a cluster is asked it
+// does not know.
 package check
 
 import (
@@ -18,7 +19,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
-	"tokenward.dev/tokenward/pkg/audit"
+	"tokenward.dev/tokenward/pkg/evaluate"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/facts/manifest"
 	"tokenward.dev/tokenward/pkg/policy"
@@ -80,10 +81,10 @@ func Run(ctx context.Context, o *Options) (*report.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	judge := &audit.Judge{Snapshot: snapshot, Now: o.Now, Gather: func(needs func(*facts.Set) []facts.Query) *facts.Set {
+	evaluator := &evaluate.Evaluator{Snapshot: snapshot, Now: o.Now, Gather: func(needs func(*facts.Set) []facts.Query) *facts.Set {
 		return w.gather(ctx, needs)
 	}}
-	r, err := o.judge(judge, objects)
+	r, err := o.judge(evaluator, objects)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +170,7 @@ func (o *Options) snapshot(objects []object) (*policy.Snapshot, error) {
 }
 
 // judge judges the objects that stand for pods.
-func (o *Options) judge(judge *audit.Judge, objects []object) (*report.Report, error) {
+func (o *Options) judge(evaluator *evaluate.Evaluator, objects []object) (*report.Report, error) {
 	r := &report.Report{}
 	var errs []error
 	for i := range objects {
@@ -189,7 +190,7 @@ func (o *Options) judge(judge *audit.Judge, objects []object) (*report.Report, e
 		}
 		pod.Written = true
 		subject := o.subject(object)
-		result := judge.Object(&audit.Object{
+		result := evaluator.Evaluate(&workload.Object{
 			Kind: schema.FromAPIVersionAndKind(object.APIVersion, object.Kind), Namespace: subject.Namespace, Name: subject.Name, Pod: pod,
 			Whole: func() map[string]any {
 				fields, err := object.fields()

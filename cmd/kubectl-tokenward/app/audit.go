@@ -21,9 +21,9 @@ import (
 	"k8s.io/client-go/rest"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
-	"tokenward.dev/tokenward/pkg/audit"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/report"
+	"tokenward.dev/tokenward/pkg/survey"
 	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/version"
 	"tokenward.dev/tokenward/pkg/workload"
@@ -89,13 +89,13 @@ func (o *auditOptions) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	survey, notes, err := o.survey(cmd.Context())
+	s, notes, err := o.survey(cmd.Context())
 	if err != nil {
 		return err
 	}
 	progress := newProgress(cmd.ErrOrStderr())
-	survey.Progress = progress.show
-	result, err := survey.Run(cmd.Context())
+	s.Progress = progress.show
+	result, err := s.Run(cmd.Context())
 	progress.clear()
 	if err != nil {
 		return err
@@ -122,14 +122,14 @@ func parseAction(text string) (v1alpha1.Action, error) {
 }
 
 // survey puts together what the flags say. The notes tell what it goes without.
-func (o *auditOptions) survey(ctx context.Context) (*audit.Survey, []string, error) {
+func (o *auditOptions) survey(ctx context.Context) (*survey.Survey, []string, error) {
 	config, err := o.config.ToRESTConfig()
 	if err != nil {
 		return nil, nil, err
 	}
 	config.UserAgent = "tokenward/audit"
 	config.QPS = -1 // the API server's own priority and fairness decides
-	s := &audit.Survey{Config: config, Now: time.Now(), Progress: func(string, int) {}}
+	s := &survey.Survey{Config: config, Now: time.Now(), Progress: func(string, int) {}}
 	if !o.allNamespaces {
 		if s.Namespace, _, err = o.config.ToRawKubeConfigLoader().Namespace(); err != nil {
 			return nil, nil, err

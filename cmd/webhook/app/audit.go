@@ -8,6 +8,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"tokenward.dev/tokenward/pkg/audit"
+	"tokenward.dev/tokenward/pkg/listing"
 )
 
 // What the audit may ask in a second, so that it is never in the way.
@@ -27,7 +28,7 @@ func (s *Server) useAudit() error {
 	}
 	config := rest.CopyConfig(s.config)
 	config.QPS, config.Burst = auditQPS, auditBurst
-	lister, err := audit.NewLister(config, templates)
+	lister, err := listing.NewLister(config, templates)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,118 @@
+// Package listing lists what a cluster has: pods and templates, visited page by
+// page; and, as a store that answers queries, everything that facts are made of.
+// It also answers which pods and templates use an object.
+//
+// It may import packages workload, reference, token and facts, and nothing else
+// of ours.
+package listing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+
+	"tokenward.dev/tokenward/pkg/workload"
+)
+
+// Lister lists objects by pages.
+type Lister struct {
+	core      kubernetes.Interface
+	dynamic   dynamic.Interface
+	metadata  metadata.Interface
+	templates workload.Templates
+}
+
+// NewLister returns a Lister for the API server of config, which also says how
+// fast it may ask.
+func NewLister(config *rest.Config, templates workload.Templates) (*Lister, error) {
+	typed := rest.CopyConfig(config)
+	typed.ContentType = runtime.ContentTypeProtobuf
+	typed.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	core, err := kubernetes.NewForConfig(typed)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	dyn, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	objects, err := metadata.NewForConfig(metadata.ConfigFor(config))
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	return &Lister{core: core, dynamic: dyn, metadata: objects, templates: templates}, nil
+}
+
+// Core returns the client for the kinds of Kubernetes itself.
+func (l *Lister) Core() kubernetes.Interface { return l.core }
+
+// PageSize is how many objects are asked for at a time.
+const PageSize = 500
+
+// List lists one page.
+type List func(context.Context, metav1.ListOptions) (runtime.Object, error)
+
+// EachPage lists by pages and visits each.
+func EachPage(ctx context.Context, list List, visit func(page runtime.Object) error) error {
+	return eachSizedPage(ctx, PageSize, list, func(page runtime.Object) (int64, error) { return PageSize, visit(page) })
+}
+
+// eachSizedPage lists by pages and visits each. visit returns the size of the next
+// page.
+func eachSizedPage(ctx context.Context, limit int64, list List, visit func(page runtime.Object) (limit int64, err error)) error {
+	options := metav1.ListOptions{Limit: limit}
+	for {
+		page, err := list(ctx, options)
+		var status apierrors.APIStatus
+		if apierrors.IsResourceExpired(err) && options.Continue != "" && errors.As(err, &status) && status.Status().Continue != "" {
+			// The rest comes in a later state of the cluster: an audit can use that as well.
+			options.Continue = status.Status().Continue
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if options.Limit, err = visit(page); err != nil {
+			return err
+		}
+		listed, err := meta.ListAccessor(page)
+		if err != nil {
+			return err
+		}
+		if options.Continue = listed.GetContinue(); options.Continue == "" {
+			return ctx.Err()
+		}
+	}
+}
+
+// TypedList returns a List of a resource that the client's scheme knows, in a
+// namespace, or in all if that is empty.
+func TypedList(client rest.Interface, resource, namespace string) List {
+	return func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return client.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).
+			VersionedParams(&options, scheme.ParameterCodec).Do(ctx).Get()
+	}
+}
+
+// Controller reads the metadata of an owner and returns who controls it; nil if
+// nobody does or that is unknown. The resource is guessed from the kind: where
+// the guess is wrong, or the right to read it is missing, the chain ends here.
+func (l *Lister) Controller(ctx context.Context, namespace string, owner *metav1.OwnerReference) *metav1.OwnerReference {
+	resource, _ := meta.UnsafeGuessKindToResource(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind))
+	object, err := l.metadata.Resource(resource).Namespace(namespace).Get(ctx, owner.Name, metav1.GetOptions{})
+	if err != nil || object.UID != owner.UID {
+		return nil
+	}
+	return metav1.GetControllerOf(object)
+}

@@ -1,0 +1,112 @@
+// Package survey is one pass over a cluster from outside: it lists everything
+// once, by pages, judges it against what the lists brought, and returns a report.
+// A live read confirms a fault before it is reported.
+//
+// It may import packages rollup, listing, evaluate, report, policy, facts,
+// reference, token and workload, and nothing else of ours.
+package survey
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/rest"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/listing"
+	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/report"
+	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/workload"
+)
+
+// Survey says what is looked at, and by what it is judged.
+type Survey struct {
+	Config    *rest.Config
+	Templates workload.Templates
+	Snapshot  *policy.Snapshot
+	// Namespace to look at; all if empty. Selector selects pods and workloads by
+	// their labels; all if nil.
+	Namespace string
+	Selector  labels.Selector
+	// Keys are given besides those that the API server publishes.
+	Keys token.KeySetOptions
+	Now  time.Time
+	// Progress gets how many objects of a kind have been read.
+	Progress func(what string, n int)
+}
+
+// Run makes the survey. It fails only where nothing can be said; what the caller
+// has no right to see is named in the report.
+func (s *Survey) Run(ctx context.Context) (*report.Audit, error) {
+	lister, err := listing.NewLister(s.Config, s.Templates)
+	if err != nil {
+		return nil, err
+	}
+	var refused []listing.Refusal
+	trust, err := listing.ReadTrust(ctx, s.Config, s.Keys, s.Now)
+	if err != nil {
+		refused = append(refused, listing.Refusal{What: "the keys that tokens are signed by", Err: err})
+	}
+	v := &verifier{lister: lister, listing: listing.New(), trust: trust, now: s.Now}
+	embedded := newEmbedded(v)
+	loaded, err := lister.Load(ctx, &listing.LoadOptions{
+		Into: v.listing, Trust: trust, Namespace: s.Namespace, Value: embedded.visit, Progress: s.Progress,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the cluster could not be read: %w", err)
+	}
+	p := s.newPass(v)
+	if err := p.run(ctx); err != nil {
+		return nil, err
+	}
+	out := &report.Audit{
+		Time: s.Now.UTC().Truncate(time.Second), Namespace: s.Namespace,
+		Judged: report.Judged{
+			Pods: p.pods, Templates: p.templates, Policies: s.Snapshot.Policies(),
+			Secrets: loaded.Secrets, ConfigMaps: loaded.ConfigMaps, Accounts: loaded.Accounts,
+		},
+		Workloads: p.rollup.Report(), Tokenless: p.tokenless.report(),
+	}
+	if out.Embedded, err = embedded.report(ctx); err != nil {
+		return nil, err
+	}
+	more, err := p.explain(ctx, out)
+	if err != nil {
+		return nil, err
+	}
+	out.Incomplete = incomplete(slices.Concat(refused, loaded.Refused, p.refused, more))
+	out.Sort()
+	return out, nil
+}
+
+// incomplete returns the texts on what could not be read, each once.
+func incomplete(refused []listing.Refusal) []string {
+	var texts []string
+	for _, r := range refused {
+		text := r.What + " could not be read"
+		if r.Err != nil {
+			text += ": " + r.Err.Error()
+		}
+		if !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// tolerate turns the lack of a right into a refusal. That a kind is not served is
+// no error, and any other error stays one.
+func tolerate(what string, err error) ([]listing.Refusal, error) {
+	switch listing.WhyUnlisted(err) {
+	case facts.Forbidden:
+		return []listing.Refusal{{What: what, Err: err}}, nil
+	case facts.Failed:
+		return nil, fmt.Errorf("%s: %w", what, err)
+	default:
+		return nil, nil
+	}
+}

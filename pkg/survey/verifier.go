@@ -1,0 +1,48 @@
+package survey
+
+import (
+	"context"
+	"time"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/listing"
+	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/token"
+)
+
+// verifier says what the API server would say to a token, by what was listed and
+// by live reads.
+type verifier struct {
+	lister  *listing.Lister
+	listing *listing.Listing
+	trust   *listing.Trust
+	now     time.Time
+}
+
+// confirm reads objects live into the listing.
+func (v *verifier) confirm(ctx context.Context, objects []facts.Object) error {
+	return v.lister.Confirm(ctx, v.listing, v.trust, objects)
+}
+
+// verdict says what the API server would say to a token. Objects that were not
+// listed are read; a verdict that it is dead rests on live reads alone.
+func (v *verifier) verdict(ctx context.Context, held *facts.HeldToken) (token.Result, error) {
+	var result token.Result
+	for range 2 {
+		var doubtful []facts.Object
+		result = policy.TokenVerdict(held, func(o facts.Object) facts.Fact {
+			f, sure := v.listing.Answer(&facts.Query{Object: o, Inside: true})
+			if !sure {
+				doubtful = append(doubtful, o)
+			}
+			return f
+		}, v.now)
+		if result.Verdict == token.Valid || len(doubtful) == 0 {
+			break
+		}
+		if err := v.confirm(ctx, doubtful); err != nil {
+			return token.Result{}, err
+		}
+	}
+	return result, nil
+}
