@@ -82,7 +82,7 @@ generate: bin/tools/controller-gen ## Write all generated files anew
 bench: build cluster-newest ## Measure; prints ratios, side by side in one run (7 minutes)
 	go build -o bin/bench ./test/bench
 	KUBEBUILDER_ASSETS=$(call assets,$(NEWEST)) bin/bench $(ARGS)
-	go test ./pkg/audit -run '^$$' -bench Judgement -cpu 1 -benchtime 100000x
+	go test ./pkg/survey -run '^$$' -bench Judgement -cpu 1 -benchtime 100000x
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of untrusted input, FUZZTIME (10m) each
