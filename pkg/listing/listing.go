@@ -129,10 +129,10 @@ func (l *Listing) TokenSecrets() []facts.Object {
 	return out
 }
 
-// Answer answers a query. It returns false where the answer needs a live read: the
-// object's kind was not listed there, or a fault would rest on a list that is
-// older than what is judged.
-func (l *Listing) Answer(q *facts.Query) (facts.Fact, bool) {
+// Lookup answers a query, at any time alike. It is not sure where the answer needs a
+// live read: the object's kind was not listed there, or a fault would rest on a
+// list that is older than what is judged.
+func (l *Listing) Lookup(q *facts.Query, _ time.Time) (fact facts.Fact, sure bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	switch {
@@ -216,7 +216,7 @@ func (l *Listing) selectBundle(q *facts.Query) facts.Fact {
 func (l *Listing) Gather(needs func(*facts.Set) []facts.Query) (set *facts.Set, doubtful []facts.Object) {
 	set = facts.Collect(needs, func(queries []facts.Query, set *facts.Set) {
 		for i := range queries {
-			f, sure := l.Answer(&queries[i])
+			f, sure := l.Lookup(&queries[i], time.Time{})
 			if !sure && !slices.Contains(doubtful, queries[i].Object) {
 				doubtful = append(doubtful, queries[i].Object)
 			}

@@ -2,6 +2,7 @@ package survey
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -65,18 +66,16 @@ func deadSecret(ctx context.Context, v *verifier, o facts.Object) (*report.DeadS
 
 // workloads returns the top-level owners of the users of an object.
 func workloads(ctx context.Context, uses []listing.Use, owners *rollup.Owners) []report.Ref {
-	var out []report.Ref
-	seen := map[report.Ref]bool{}
+	tops := map[report.Ref]bool{}
 	for i := range uses {
 		u := &uses[i]
 		apiVersion, kind := u.Kind.ToAPIVersionAndKind()
 		ref := report.Ref{APIVersion: apiVersion, Kind: kind, Namespace: u.Namespace, Name: u.Name, UID: string(u.UID)}
-		top := owners.Top(ctx, ref, u.Controller)
-		if !seen[top] {
-			seen[top] = true
-			out = append(out, top)
-		}
+		tops[owners.Top(ctx, ref, u.Controller)] = true
 	}
-	slices.SortFunc(out, func(a, b report.Ref) int { return strings.Compare(a.String(), b.String()) })
-	return out
+	return sortedRefs(tops)
+}
+
+func sortedRefs(refs map[report.Ref]bool) []report.Ref {
+	return slices.SortedFunc(maps.Keys(refs), func(a, b report.Ref) int { return strings.Compare(a.String(), b.String()) })
 }

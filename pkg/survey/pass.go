@@ -39,7 +39,7 @@ func (s *Survey) newPass(v *verifier) *pass {
 		Survey: s, lister: v.lister, verifier: v,
 		judge:  newJudge(evaluate.Evaluator{Snapshot: s.Snapshot, Now: s.Now}, v),
 		owners: rollup.NewOwners(v.lister.Controller), rollup: rollup.Rollup{},
-		uses: newTokenUses(v.listing), tokenless: &tokenless{listing: v.listing},
+		uses: newTokenUses(v.listing), tokenless: newTokenless(v.listing),
 	}
 }
 

@@ -3,7 +3,7 @@ package survey
 import (
 	"fmt"
 	"slices"
-	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -17,8 +17,12 @@ import (
 // that adds it was off when they were made.
 type tokenless struct {
 	listing   *listing.Listing
-	workloads []report.Ref
+	workloads map[report.Ref]bool
 	pods, of  int
+}
+
+func newTokenless(l *listing.Listing) *tokenless {
+	return &tokenless{listing: l, workloads: map[report.Ref]bool{}}
 }
 
 func (t *tokenless) visit(o *listing.Item, top report.Ref) {
@@ -30,9 +34,7 @@ func (t *tokenless) visit(o *listing.Item, top report.Ref) {
 		return
 	}
 	t.pods++
-	if !slices.Contains(t.workloads, top) {
-		t.workloads = append(t.workloads, top)
-	}
+	t.workloads[top] = true
 }
 
 // wants reports whether the plugin would have given the pod its token: the pod's
@@ -41,9 +43,9 @@ func (t *tokenless) wants(o *listing.Item) bool {
 	if mount := o.Pod.Spec.AutomountServiceAccountToken; mount != nil {
 		return *mount
 	}
-	f, _ := t.listing.Answer(&facts.Query{
+	f, _ := t.listing.Lookup(&facts.Query{
 		Object: facts.Object{Kind: reference.ServiceAccount, Namespace: o.Namespace, Name: o.Pod.Spec.ServiceAccountName}, Inside: true,
-	})
+	}, time.Time{})
 	return f.State == facts.Present && (f.Account == nil || f.Account.Automount == nil || *f.Account.Automount)
 }
 
@@ -65,8 +67,7 @@ func (t *tokenless) report() *report.Tokenless {
 	if t.pods == 0 {
 		return nil
 	}
-	out := &report.Tokenless{Pods: t.pods, Of: t.of, Workloads: t.workloads, PluginOff: 2*t.pods > t.of}
-	slices.SortFunc(out.Workloads, func(a, b report.Ref) int { return strings.Compare(a.String(), b.String()) })
+	out := &report.Tokenless{Pods: t.pods, Of: t.of, Workloads: sortedRefs(t.workloads), PluginOff: 2*t.pods > t.of}
 	if out.PluginOff {
 		out.Message = fmt.Sprintf("%d of %d pods that should have a token volume have none: the ServiceAccount admission plugin seems to be off. "+
 			"Look for ServiceAccount in --disable-admission-plugins of kube-apiserver; then make the pods anew.", t.pods, t.of)

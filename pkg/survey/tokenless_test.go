@@ -38,7 +38,7 @@ func TestPodsThatShouldHaveATokenVolume(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			without := &tokenless{listing: listing.New()}
+			without := newTokenless(listing.New())
 			without.listing.AddAccount(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "app"}})
 			without.visit(&listing.Item{Object: workload.ObjectOfPod(tt.pod), Meta: tt.pod}, report.Ref{})
 			got := without.report()

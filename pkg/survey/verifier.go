@@ -31,7 +31,7 @@ func (v *verifier) verdict(ctx context.Context, held *facts.HeldToken) (token.Re
 	for range 2 {
 		var doubtful []facts.Object
 		result = policy.TokenVerdict(held, func(o facts.Object) facts.Fact {
-			f, sure := v.listing.Answer(&facts.Query{Object: o, Inside: true})
+			f, sure := v.listing.Lookup(&facts.Query{Object: o, Inside: true}, v.now)
 			if !sure {
 				doubtful = append(doubtful, o)
 			}
