@@ -22,6 +22,7 @@ import (
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/source"
 )
 
 const (
@@ -36,11 +37,6 @@ const (
 	// defaultTimeout is what the API server grants a webhook that names none.
 	defaultTimeout = 10 * time.Second
 )
-
-// Source gives facts about a cluster for a request that arrived at some time.
-type Source interface {
-	Gather(ctx context.Context, arrived time.Time, needs func(*facts.Set) []facts.Query) *facts.Set
-}
 
 // Policies gives the policies in force.
 type Policies interface {
@@ -57,7 +53,7 @@ type Handler struct {
 	// AtMost is the strongest action that comes of it; Deny if empty.
 	AtMost   v1alpha1.Action
 	Policies Policies
-	Source   Source
+	Source   source.Source
 	// Ready reports whether everything that a judgement stands on is there.
 	Ready func() bool
 	// Now is the time of the judgement.
@@ -187,7 +183,7 @@ func (h *Handler) judge(r *http.Request, arrived time.Time, request *Request) po
 }
 
 // gather looks up what a review needs, within the time that the API server grants.
-func gather(from Source, r *http.Request, arrived time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
+func gather(from source.Source, r *http.Request, arrived time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
 	// The server's shutdown cancels the request's context; a review in flight is
 	// still answered in full.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), arrived.Add(gatherBudget(r.URL.Query().Get("timeout"))))

@@ -22,6 +22,7 @@ import (
 	"tokenward.dev/tokenward/pkg/facts/manifest"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -44,7 +45,7 @@ func newHandler(t testing.TB) *Handler {
 		Decode:   Pods,
 		Policies: fixed{policy.NewSnapshot(policy.Checks(), nil, policy.Options{})},
 		Source: sourceFunc(func(_ context.Context, needs func(*facts.Set) []facts.Query) *facts.Set {
-			return cluster.Gather(needs)
+			return source.Answer(cluster, time.Time{}, needs)
 		}),
 		Ready:   func() bool { return true },
 		Now:     time.Now,
@@ -179,7 +180,7 @@ func TestHandlerAnswersThoughTheServerStops(t *testing.T) {
 		if ctx.Err() != nil {
 			t.Error("the look-ups were cancelled with the server")
 		}
-		return (&manifest.Cluster{}).Gather(needs)
+		return source.Answer(&manifest.Cluster{}, time.Time{}, needs)
 	})
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -12,6 +12,7 @@ import (
 
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy/rewrite"
+	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -21,7 +22,7 @@ type MutateHandler struct {
 	// Path the handler is served at; it labels metrics.
 	Path     string
 	Policies Policies
-	Source   Source
+	Source   source.Source
 	// Ready reports whether everything that a decision stands on is there.
 	Ready func() bool
 	// Now is the time of the decision.

@@ -17,15 +17,15 @@ import (
 	"github.com/go-logr/logr"
 	reportsclient "github.com/openreports/reports-api/pkg/client/clientset/versioned"
 
-	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/listing"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/source"
 )
 
 // Session answers the judgements of one namespace.
 type Session interface {
-	Gather(ctx context.Context, needs func(*facts.Set) []facts.Query) *facts.Set
+	source.Source
 	// Err returns why the answers are not to be believed; nil if they are.
 	Err() error
 }

@@ -46,6 +46,6 @@ func (a *Auditor) writeEvent(ctx context.Context, w *rollup.Workload, f *rollup.
 		Source: corev1.EventSource{Component: program}, ReportingController: "tokenward.dev/tokenward",
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	}
-	_, err := a.Lister.Core().CoreV1().Events(w.Ref.Namespace).Create(ctx, event, metav1.CreateOptions{})
+	_, err := a.Lister.Core.CoreV1().Events(w.Ref.Namespace).Create(ctx, event, metav1.CreateOptions{})
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/evaluate"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/listing"
@@ -93,7 +94,7 @@ func (a *Auditor) judgeNamespace(ctx context.Context, namespace string) (*namesp
 	session := a.Session()
 	evaluator := &evaluate.Evaluator{
 		Snapshot: a.seen, Now: a.Now(),
-		Gather: func(needs func(*facts.Set) []facts.Query) *facts.Set { return session.Gather(ctx, needs) },
+		Gather: func(needs func(*facts.Set) []facts.Query) *facts.Set { return session.Gather(ctx, a.Now(), needs) },
 	}
 	found, owners := &namespaceFaults{Rollup: rollup.Rollup{}}, rollup.NewOwners(a.Lister.Controller)
 	visit := func(page []listing.Item) error {
@@ -132,14 +133,14 @@ func (a *Auditor) judgeNamespace(ctx context.Context, namespace string) (*namesp
 
 // tolerate goes on without a kind that may not be listed, or is not served.
 func (a *Auditor) tolerate(found *namespaceFaults, what string, err error) error {
-	switch listing.WhyUnlisted(err) {
-	case facts.Failed:
-		return err
+	switch cluster.WhyNot(err) {
+	case facts.NotAsked, facts.NotServed:
+		a.logOnce("list "+what, nil, "")
 	case facts.Forbidden:
 		found.refused = append(found.refused, what)
 		a.logOnce("list "+what, err, "Objects can't be listed and are not audited", "resource", what)
 	default:
-		a.logOnce("list "+what, nil, "")
+		return err
 	}
 	return nil
 }

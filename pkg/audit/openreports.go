@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	tokenward "tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/listing"
 	"tokenward.dev/tokenward/pkg/report"
@@ -37,7 +38,7 @@ func (a *Auditor) storedReports(ctx context.Context, client reportsclient.Report
 	options := metav1.ListOptions{LabelSelector: managedBy + "=" + program, Limit: listing.PageSize}
 	for {
 		list, err := client.List(ctx, options)
-		if why := listing.WhyUnlisted(err); why == facts.NotServed || why == facts.Forbidden {
+		if why := cluster.WhyNot(err); why == facts.NotServed || why == facts.Forbidden {
 			a.logOnce("reports", err, "Reports can't be written: install the CustomResourceDefinitions of OpenReports, and grant the right; findings are in the metrics")
 			return nil, nil
 		}

@@ -8,20 +8,21 @@ import (
 
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policy/rewrite"
+	"tokenward.dev/tokenward/pkg/source"
 )
 
 // VerdictOn judges a review by the policies and the cluster of the case.
 func (c *Case) VerdictOn(review *policy.Attributes) policy.Verdict {
 	review.Now = c.now
 	plan := c.snapshot.Plan(review)
-	return plan.Judge(c.cluster.Gather(plan.Needs))
+	return plan.Judge(source.Answer(c.cluster, c.now, plan.Needs))
 }
 
 // MutationOf tells what the policies change of the pod of a review.
 func (c *Case) MutationOf(review *policy.Attributes) rewrite.Result {
 	review.Now = c.now
 	plan := rewrite.New(c.snapshot, review)
-	return plan.Result(c.cluster.Gather(plan.Needs))
+	return plan.Result(source.Answer(c.cluster, c.now, plan.Needs))
 }
 
 // Review returns the request of the case.

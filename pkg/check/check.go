@@ -24,6 +24,7 @@ import (
 	"tokenward.dev/tokenward/pkg/facts/manifest"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/report"
+	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/workload"
 )
@@ -35,7 +36,7 @@ type Options struct {
 	// State has manifests of what exists besides; none if it has no paths.
 	State Input
 	// Live answers what neither has; nil for none.
-	Live Live
+	Live source.Reader
 	// Namespace of objects that name none; "default" if empty.
 	Namespace string
 	Templates workload.Templates
@@ -64,8 +65,8 @@ func Run(ctx context.Context, o *Options) (*report.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{layers: []*manifest.Cluster{given}, live: o.Live}
 	given.Given = len(o.State.Paths) == 0 && o.Live == nil
+	manifests := []*manifest.Cluster{given}
 	if len(o.State.Paths) > 0 {
 		exists, err := o.State.load(o.Warn)
 		if err != nil {
@@ -75,20 +76,21 @@ func Run(ctx context.Context, o *Options) (*report.Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		w.layers = append(w.layers, state)
+		manifests = append(manifests, state)
 	}
 	snapshot, err := o.snapshot(objects)
 	if err != nil {
 		return nil, err
 	}
+	l := newLayers(o.Live, manifests...)
 	evaluator := &evaluate.Evaluator{Snapshot: snapshot, Now: o.Now, Gather: func(needs func(*facts.Set) []facts.Query) *facts.Set {
-		return w.gather(ctx, needs)
+		return l.gather(ctx, o.Now, needs)
 	}}
 	r, err := o.judge(evaluator, objects)
 	if err != nil {
 		return nil, err
 	}
-	r.Provided = w.provided
+	r.Provided = l.provided
 	r.Sort()
 	return r, nil
 }

@@ -15,6 +15,7 @@ import (
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/report"
+	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -266,7 +267,7 @@ spec:
 // live is a cluster that has some Secrets, and the namespaces that they are in.
 type live map[string]bool
 
-func (l live) Answer(_ context.Context, queries []facts.Query) []facts.Fact {
+func (l live) Read(_ context.Context, _ time.Time, queries []facts.Query, _ []facts.Fact) []facts.Fact {
 	answers := make([]facts.Fact, len(queries))
 	for i, q := range queries {
 		answers[i] = facts.Fact{State: facts.Absent}
@@ -290,7 +291,7 @@ func TestFactsAreLookedUpInTurn(t *testing.T) {
 		name    string
 		file    string
 		state   string
-		live    check.Live
+		live    source.Reader
 		message string // of the only finding; "" for none
 	}{
 		{"in the manifests alone", manifests, "", nil, "is not among the manifests: unless something else makes it, the pod will hang"},

@@ -9,8 +9,10 @@ import (
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/evaluate"
+	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/facts/manifest"
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -96,7 +98,9 @@ func TestEvaluateObjectsThatExist(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			evaluator := &evaluate.Evaluator{Snapshot: compiled(t, tt.policies...), Gather: cluster.Gather, Now: time.Unix(1, 0)}
+			evaluator := &evaluate.Evaluator{Snapshot: compiled(t, tt.policies...), Gather: func(needs func(*facts.Set) []facts.Query) *facts.Set {
+				return source.Answer(cluster, time.Time{}, needs)
+			}, Now: time.Unix(1, 0)}
 			object := workload.ObjectOfPod(tt.pod)
 			got := evaluator.Evaluate(&object)
 			if got.Passed != tt.passed {

@@ -45,13 +45,16 @@ type Why string
 
 // The reasons for not knowing.
 const (
-	NotAsked  Why = ""           // nobody looked it up
-	Timeout   Why = "time-out"   // no answer before the review's deadline
-	Forbidden Why = "forbidden"  // 401 or 403
-	Throttled Why = "throttled"  // 429, or the budget for look-ups is spent
-	Failed    Why = "failed"     // any other error
-	NotServed Why = "not served" // the API server does not know the kind
-	Declared  Why = "declared"   // a case or a cluster state says so
+	NotAsked  Why = ""          // nobody looked it up
+	Timeout   Why = "time-out"  // no answer before the review's deadline
+	Forbidden Why = "forbidden" // 403
+	// Unauthorized is 401: the API server does not accept our own token.
+	Unauthorized Why = "unauthorized"
+	Throttled    Why = "throttled"  // 429, or the budget for look-ups is spent
+	Failed       Why = "failed"     // any other error
+	NotServed    Why = "not served" // the API server does not know the kind
+	Declared     Why = "declared"   // a case or a cluster state says so
+	Unsettled    Why = "unsettled"  // looks at the API servers have not agreed for long enough
 
 	// NotGiven says of what is absent that it is not among the manifests at hand,
 	// which are not all that there is.
@@ -65,6 +68,12 @@ const (
 	// Pod and Node answer with UID and Deleting: tokens are bound to them.
 	Pod  reference.Kind = "Pod"
 	Node reference.Kind = "Node"
+	// SigningKey is a key by its id, as the API servers publish it: Absent if it is
+	// gone for certain. A fresh answer rests on a look that began after the request.
+	SigningKey reference.Kind = "SigningKey"
+	// ServingCertificate is what the API servers present. A fresh answer rests on a
+	// look, too; what a ca.crt is worth is in Secret.CA, read after that.
+	ServingCertificate reference.Kind = "ServingCertificate"
 	// TokenSecretsOf is no object: it asks for the Names of the token Secrets
 	// of the account Name. It is a hint for messages, never a ground to deny.
 	TokenSecretsOf reference.Kind = "TokenSecretsOf"
@@ -110,6 +119,9 @@ type Query struct {
 	// with what an earlier answer held asks so once more.
 	Fresh bool
 }
+
+// WantsContents reports whether metadata alone can't answer the query.
+func (q *Query) WantsContents() bool { return len(q.Keys) > 0 || q.Inside }
 
 // Fact answers a query. It never holds the value of a key.
 type Fact struct {

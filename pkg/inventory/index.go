@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
+
+	"tokenward.dev/tokenward/pkg/cluster"
 )
 
 // index knows which objects of one kind there are. Feeds fill it; it keeps some
@@ -20,7 +22,7 @@ import (
 type index struct {
 	mu         sync.RWMutex
 	namespaces map[string]map[string]entry
-	whole      map[string]*wholeObject // by name; only where keepWhole is set
+	whole      map[string]*cluster.Object // by name; only where keepWhole is set
 	keepWhole  bool
 	count      int
 	seed       maphash.Seed // for identities that are not of the usual form
@@ -42,7 +44,7 @@ type entry struct {
 
 func newIndex(onCount func(int)) *index {
 	return &index{
-		namespaces: map[string]map[string]entry{}, whole: map[string]*wholeObject{},
+		namespaces: map[string]map[string]entry{}, whole: map[string]*cluster.Object{},
 		seed: maphash.MakeSeed(), onCount: onCount, onChange: func(string, string, bool, *entry) {}, onReplace: func([]string) {},
 	}
 }
@@ -56,7 +58,7 @@ func (x *index) get(namespace, name string) (entry, bool) {
 }
 
 // wholeOf returns a cluster-scoped object. It is not to be written to.
-func (x *index) wholeOf(name string) *wholeObject {
+func (x *index) wholeOf(name string) *cluster.Object {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.whole[name]
@@ -91,7 +93,7 @@ func (x *index) put(o metav1.Object) entry {
 		case *slim:
 			x.whole[o.name] = o.whole
 		case *unstructured.Unstructured:
-			x.whole[o.GetName()] = wholeOf(o)
+			x.whole[o.GetName()] = cluster.Namespace(o)
 		}
 	}
 	return e
@@ -191,7 +193,7 @@ func (f *feed) Delete(obj any) error {
 // the old content until the new is complete.
 func (f *feed) Replace(list []any, _ string) error {
 	x := f.index
-	fresh := &index{namespaces: map[string]map[string]entry{}, whole: map[string]*wholeObject{}, keepWhole: x.keepWhole, seed: x.seed}
+	fresh := &index{namespaces: map[string]map[string]entry{}, whole: map[string]*cluster.Object{}, keepWhole: x.keepWhole, seed: x.seed}
 	for _, item := range list {
 		o, err := meta.Accessor(item)
 		if err != nil {
@@ -251,7 +253,7 @@ func (f *feed) Transformer() cache.TransformFunc {
 			uid: o.GetUID(), deletion: o.GetDeletionTimestamp(),
 		}
 		if u, ok := obj.(*unstructured.Unstructured); ok && f.index.keepWhole {
-			s.whole = wholeOf(u)
+			s.whole = cluster.Namespace(u)
 		}
 		return s, nil
 	}
@@ -264,18 +266,7 @@ type slim struct {
 	namespace, name, version string
 	uid                      types.UID
 	deletion                 *metav1.Time
-	whole                    *wholeObject // where the index keeps it
-}
-
-// wholeObject is a Namespace with all that CEL sees of it.
-type wholeObject struct {
-	labels map[string]string
-	fields map[string]any
-}
-
-func wholeOf(u *unstructured.Unstructured) *wholeObject {
-	u.SetManagedFields(nil)
-	return &wholeObject{labels: u.GetLabels(), fields: u.Object}
+	whole                    *cluster.Object // where the index keeps it
 }
 
 func (s *slim) GetNamespace() string               { return s.namespace }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
 )
@@ -93,10 +94,10 @@ func TestNamespacesAreKeptWholeHoweverTheyCome(t *testing.T) {
 			t.Fatal(err)
 		}
 		whole := x.wholeOf("shop")
-		if whole == nil || whole.labels["team"] != step.team {
+		if whole == nil || whole.Labels["team"] != step.team {
 			t.Fatalf("%s: got %+v", step.team, whole)
 		}
-		if metadata := whole.fields["metadata"].(map[string]any); metadata["managedFields"] != nil {
+		if metadata := whole.Whole["metadata"].(map[string]any); metadata["managedFields"] != nil {
 			t.Errorf("%s: managedFields are kept", step.team)
 		}
 	}
@@ -129,9 +130,11 @@ func TestNothingButTheIdentityIsBuffered(t *testing.T) {
 func containsMarker(text string) bool { return strings.Contains(text, "MARKER") }
 
 func TestWhatAnObjectHoldsIsGoodForItsVersion(t *testing.T) {
-	c := newInsideCache()
+	c := newContentsCache()
 	o := facts.Object{Kind: reference.Secret, Namespace: "a", Name: "1"}
-	at := func(version uint64) *inside { return &inside{entry: entry{version: version}} }
+	at := func(version uint64) *contents {
+		return &contents{entry: entry{version: version}, Object: &cluster.Object{}}
+	}
 	c.put(o, at(2))
 	for _, known := range []uint64{1, 2} {
 		if _, ok := c.get(o, entry{version: known}); !ok {
@@ -156,15 +159,15 @@ func TestWhatAnObjectHoldsIsGoodForItsVersion(t *testing.T) {
 }
 
 func TestWhatWasReadIsBoundedAndTokenSecretsStay(t *testing.T) {
-	c := newInsideCache()
+	c := newContentsCache()
 	object := func(i int) facts.Object {
 		return facts.Object{Kind: reference.Secret, Namespace: "a", Name: fmt.Sprint(i)}
 	}
-	c.put(object(-1), &inside{watched: true})
-	for i := range maxInsides + 10 {
-		c.put(object(i), &inside{})
+	c.put(object(-1), &contents{Object: &cluster.Object{}, watched: true})
+	for i := range maxContents + 10 {
+		c.put(object(i), &contents{Object: &cluster.Object{}})
 	}
-	if len(c.objects) != maxInsides+1 || c.read != maxInsides {
+	if len(c.objects) != maxContents+1 || c.read != maxContents {
 		t.Errorf("%d objects are kept, %d of them read", len(c.objects), c.read)
 	}
 	if _, ok := c.objects[object(-1)]; !ok {
@@ -176,7 +179,7 @@ func TestWhatWasReadIsBoundedAndTokenSecretsStay(t *testing.T) {
 	}
 }
 
-// X7: the budget is 200 bytes a Secret.
+// The budget is 200 bytes a Secret.
 func TestIndexIsSmall(t *testing.T) {
 	const n = 100_000
 	x := newIndex(func(int) {})

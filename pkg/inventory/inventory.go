@@ -5,8 +5,8 @@
 // same for those. A second watch brings token Secrets, whose tokens are verified
 // by the keys that the API server publishes, and dropped.
 //
-// It imports packages facts, reference, token and metrics, never policy: it knows
-// what the cluster holds, not what anybody makes of it.
+// It imports packages cluster, facts, metrics, reference, source and trust, never
+// policy: it knows what the cluster holds, not what anybody makes of it.
 package inventory
 
 import (
@@ -17,20 +17,19 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/client-go/metadata"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/source"
+	"tokenward.dev/tokenward/pkg/trust"
 )
 
-const (
-	// maxReads bounds the live reads of one review, parallelReads how many of
-	// them run at a time.
-	maxReads      = 64
-	parallelReads = 8
-)
+// maxReads bounds the live reads of one review.
+const maxReads = 64
 
 const namespaceKind = facts.Namespace
 
@@ -42,7 +41,7 @@ type Options struct {
 	// answers without a read. API servers send a bookmark every minute.
 	StaleAfter time.Duration
 	// Signing says by which keys tokens are verified.
-	Signing SigningOptions
+	Signing trust.Options
 	// Changed is called when something that judgements in a namespace may rest
 	// on has changed: a Secret, an account, a ConfigMap (that came or went), the
 	// Namespace itself, or the keys that its tokens are verified by. It must
@@ -56,11 +55,12 @@ const defaultStaleAfter = 150 * time.Second
 // Inventory answers queries from an index and by live reads.
 type Inventory struct {
 	watched    map[reference.Kind]*watched
-	insides    *insideCache
-	signing    *signing
+	contents   *contentsCache
+	trust      *trust.Follower
 	tokens     *tokenWatch
+	reducer    cluster.Reducer
 	reader     *reader
-	leisure    *leisure
+	background *background
 	staleAfter time.Duration
 	metrics    *metrics.Metrics
 }
@@ -70,20 +70,18 @@ type Inventory struct {
 func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*Inventory, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // a budget of our own takes the place of the client's limiter
-	signing, err := newSigning(config, o.Signing, m, log.WithName("keys"))
+	keys, err := trust.New(config, o.Signing, m, log.WithName("keys"))
 	if err != nil {
 		return nil, err
 	}
-	reader, err := newReader(config, signing, m, log)
-	if err != nil {
-		return nil, err
-	}
-	client, err := metadata.NewForConfig(metadata.ConfigFor(config))
+	reducer := cluster.Reducer{Trust: keys, Verifications: m.TokenVerifications}
+	client, err := cluster.NewClient(config, reducer)
 	if err != nil {
 		return nil, fmt.Errorf("inventory: %w", err)
 	}
 	v := &Inventory{
-		watched: map[reference.Kind]*watched{}, insides: newInsideCache(), signing: signing, reader: reader, staleAfter: o.StaleAfter, metrics: m,
+		watched: map[reference.Kind]*watched{}, contents: newContentsCache(), trust: keys, reducer: reducer,
+		reader: newReader(client, maxInFlight, m, log), staleAfter: o.StaleAfter, metrics: m,
 	}
 	if v.staleAfter == 0 {
 		v.staleAfter = defaultStaleAfter
@@ -92,7 +90,7 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 		o.Changed = func(string) {}
 	}
 	for kind, resource := range watchedKinds() {
-		w := newWatched(kind, resource, o.Namespaces, listers{metadata: client, dynamic: reader.clients.dynamic}, m, log.WithName("watch"))
+		w := newWatched(kind, resource, o.Namespaces, client, m, log.WithName("watch"))
 		w.index.onReplace = func(namespaces []string) {
 			for _, ns := range namespaces {
 				o.Changed(ns)
@@ -100,9 +98,9 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 		}
 		w.index.onChange = func(namespace, name string, isNew bool, now *entry) {
 			if object := (facts.Object{Kind: kind, Namespace: namespace, Name: name}); now == nil {
-				v.insides.forget(object)
+				v.contents.forget(object)
 			} else {
-				v.insides.outdate(object, *now)
+				v.contents.outdate(object, *now)
 			}
 			switch {
 			case kind == namespaceKind:
@@ -113,15 +111,15 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 		}
 		v.watched[kind] = w
 	}
-	v.tokens = newTokenWatch(v, reader.clients.core, o.Namespaces, log.WithName("tokens"))
-	signing.onChange = func() {
+	v.tokens = newTokenWatch(v, client.Core, o.Namespaces, log.WithName("tokens"))
+	keys.OnChange(func() {
 		note(v.tokens.verify)
-		for _, ns := range v.insides.withTokens() {
+		for _, ns := range v.contents.withTokens() {
 			o.Changed(ns)
 		}
-	}
-	reader.onWhole = v.keep
-	if v.leisure, err = newLeisure(config, v, m, log); err != nil {
+	})
+	v.reader.onContents = v.keep
+	if v.background, err = newBackground(config, v, m, log); err != nil {
 		return nil, err
 	}
 	return v, nil
@@ -144,7 +142,7 @@ func (v *Inventory) Start(ctx context.Context) error {
 		}
 	}
 	group.Go(func() { v.tokens.run(ctx) })
-	group.Go(func() { v.signing.run(ctx) })
+	group.Go(func() { v.trust.Run(ctx) })
 	group.Go(func() { v.watchAges(ctx) })
 	group.Wait()
 	return nil
@@ -176,91 +174,65 @@ func (v *Inventory) Synced() bool {
 		}
 	}
 	// Whether the keys could be read or not: without them tokens are unknown.
-	return v.tokens.synced() && v.signing.tried.Load()
+	return v.tokens.synced() && v.trust.Tried()
 }
 
-// Gather answers what a review needs, for a request that arrived at the given
-// time. It returns before the context's deadline; what could not be found out
-// by then is unknown.
+// Gather implements source.Source for admission: from the index what is there, and
+// by live reads, bounded in number, all that a refusal would rest on.
 func (v *Inventory) Gather(ctx context.Context, arrived time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
-	reads := maxReads
-	return facts.Collect(needs, func(queries []facts.Query, set *facts.Set) {
-		live := make([]facts.Query, 0, len(queries))
-		for _, q := range queries {
-			if f, ok := v.indexed(&q, arrived); ok {
-				set.Put(q.Object, f)
-			} else {
-				live = append(live, q)
-			}
-		}
-		for len(live) > reads {
-			last := len(live) - 1
-			set.Put(live[last].Object, v.atLeast(&live[last], facts.Fact{Why: facts.Throttled}, arrived))
-			live = live[:last]
-		}
-		reads -= len(live)
-		v.read(ctx, arrived, live, set)
-	})
+	stack := source.Stack{Stores: []source.Store{v}, Reader: &reviewReader{inventory: v, left: maxReads}}
+	return stack.Gather(ctx, arrived, needs)
 }
 
-// indexed answers from memory. Only "present" is answered so: that something is
-// absent, object or key, is always confirmed live; and what an object holds only
-// to those who did not ask for a fresh answer.
-func (v *Inventory) indexed(q *facts.Query, now time.Time) (facts.Fact, bool) {
-	if q.Kind == facts.TokenSecretsOf {
+// Lookup implements source.Store. It is sure of "present" alone: that something is
+// absent, object or key, is always confirmed live; and of what an object holds
+// only for those who did not ask for a fresh answer.
+func (v *Inventory) Lookup(q *facts.Query, now time.Time) (f facts.Fact, sure bool) {
+	switch q.Kind {
+	case facts.TokenSecretsOf:
 		return facts.Fact{State: facts.Present, Names: v.tokenSecretsOf(q), Fresh: true}, true
+	case facts.SigningKey:
+		return keyFact(v.trust.Key(q.Name)), !q.Fresh
 	}
 	w := v.watched[q.Kind]
-	if w == nil || q.Fresh || w.age(now) > v.staleAfter {
+	if w == nil || w.age(now) > v.staleAfter {
 		return facts.Fact{}, false
 	}
 	e, ok := w.index.get(q.Namespace, q.Name)
 	if !ok {
 		return facts.Fact{}, false
 	}
-	f := facts.Fact{State: facts.Present}
+	f = facts.Fact{State: facts.Present}
 	switch {
 	case q.Kind == namespaceKind:
 		whole := w.index.wholeOf(q.Name)
 		if whole == nil {
 			return facts.Fact{}, false
 		}
-		f.Labels, f.Whole = whole.labels, whole.fields
-		return f, true
-	case len(q.Keys) == 0 && !q.Inside:
-		return f, true
+		f.Labels, f.Whole = whole.Labels, whole.Whole
+		return f, !q.Fresh
+	case !q.WantsContents():
+		return f, !q.Fresh
 	}
-	return v.insideFact(q, e)
+	c, ok := v.contents.get(q.Object, e)
+	if !ok || q.Fresh || (q.Inside && (e.deleting || !c.checkedBy(v.trust.Trust()))) || !c.HasKeys(q.Keys...) {
+		return f, false
+	}
+	return c.Fact(q), true
 }
 
-// insideFact answers from what was read of an object in the version that the
-// index knows.
-func (v *Inventory) insideFact(q *facts.Query, e entry) (facts.Fact, bool) {
-	i, ok := v.insides.get(q.Object, e)
-	if !ok || (q.Inside && (e.deleting || !i.checkedWith(v.signing.Trust()))) {
-		return facts.Fact{}, false
+func keyFact(state facts.State) facts.Fact {
+	if state == facts.Unknown {
+		return facts.Fact{Why: facts.Unsettled}
 	}
-	f := facts.Fact{State: facts.Present}
-	if q.Inside {
-		f.Inside, f.UID, f.Secret, f.Account = true, i.uidText, i.secret, i.account
-	}
-	if len(q.Keys) > 0 {
-		f.Keys = make(map[string]facts.State, len(q.Keys))
-	}
-	for _, k := range q.Keys {
-		if _, ok := i.keys[k]; !ok {
-			return facts.Fact{}, false
-		}
-		f.Keys[k] = facts.Present
-	}
-	return f, true
+	return facts.Fact{State: state}
 }
 
 // keep keeps what an object that was read whole holds, if the index knows it.
-func (v *Inventory) keep(o facts.Object, got *got) {
-	if w := v.watched[o.Kind]; w != nil {
-		if _, ok := w.index.get(o.Namespace, o.Name); ok {
-			v.insides.put(o, v.insideOf(got, false))
+func (v *Inventory) keep(id facts.Object, o *cluster.Object) {
+	if w := v.watched[id.Kind]; w != nil {
+		if _, ok := w.index.get(id.Namespace, id.Name); ok {
+			v.contents.put(id, v.contentsOf(o, false))
 		}
 	}
 }
@@ -268,42 +240,49 @@ func (v *Inventory) keep(o facts.Object, got *got) {
 // tokenSecretsOf goes by what token Secrets are annotated with.
 func (v *Inventory) tokenSecretsOf(q *facts.Query) []string {
 	names := v.watched[reference.Secret].index.namesWith(q.Namespace, func(name string) bool {
-		account, ok := v.insides.accountOf(facts.Object{Kind: reference.Secret, Namespace: q.Namespace, Name: name})
+		account, ok := v.contents.accountOf(facts.Object{Kind: reference.Secret, Namespace: q.Namespace, Name: name})
 		return ok && account == q.Name
 	})
 	slices.Sort(names)
 	return names
 }
 
-// read answers by live reads, some at a time.
-func (v *Inventory) read(ctx context.Context, arrived time.Time, queries []facts.Query, set *facts.Set) {
+// reviewReader reads for one review. It is for one goroutine.
+type reviewReader struct {
+	inventory *Inventory
+	left      int // reads that the review may still make
+}
+
+// Read implements source.Reader.
+func (r *reviewReader) Read(ctx context.Context, arrived time.Time, queries []facts.Query, known []facts.Fact) []facts.Fact {
 	answers := make([]facts.Fact, len(queries))
-	slots := make(chan struct{}, parallelReads)
-	var group sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(cluster.ParallelReads)
 	for i := range queries {
-		slots <- struct{}{}
-		group.Go(func() {
-			defer func() { <-slots }()
-			answers[i] = v.reader.read(ctx, arrived, &queries[i])
+		if r.left == 0 {
+			answers[i] = facts.Fact{Why: facts.Throttled}
+			continue
+		}
+		r.left--
+		group.Go(func() error {
+			answers[i] = r.inventory.reader.read(ctx, arrived, &queries[i])
+			return nil
 		})
 	}
-	group.Wait()
+	_ = group.Wait()
 	for i := range queries {
-		set.Put(queries[i].Object, v.atLeast(&queries[i], answers[i], arrived))
+		answers[i] = atLeast(&queries[i], answers[i], known[i])
 	}
+	return answers
 }
 
 // atLeast puts what the index knows beside a read that failed: that an object
 // exists stays known, while what it holds is not.
-func (v *Inventory) atLeast(q *facts.Query, f facts.Fact, now time.Time) facts.Fact {
-	if f.State != facts.Unknown {
-		return f
+func atLeast(q *facts.Query, read, known facts.Fact) facts.Fact {
+	if read.State != facts.Unknown || known.State != facts.Present {
+		return read
 	}
-	known, ok := v.indexed(&facts.Query{Object: q.Object}, now)
-	if !ok {
-		return f
-	}
-	known.Why, known.Inside, known.Fresh = f.Why, q.Inside, q.Fresh
+	known.Why, known.Inside, known.Fresh = read.Why, q.Inside, q.Fresh
 	if len(q.Keys) > 0 {
 		known.Keys = make(map[string]facts.State, len(q.Keys))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/reference"
@@ -189,7 +190,7 @@ func TestANamespaceThatFloodsLeavesTheOthersLookUpsAlone(t *testing.T) {
 		flood.Go(func() {
 			for n := 0; flooding.Err() == nil; n++ {
 				var bogus []facts.Query
-				for k := range parallelReads {
+				for k := range cluster.ParallelReads {
 					bogus = append(bogus, facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: "flood", Name: fmt.Sprintf("bogus-%d-%d-%d", i, n, k)}})
 				}
 				v.Gather(flooding, time.Now(), func(*facts.Set) []facts.Query { return bogus })

@@ -2,17 +2,12 @@ package inventory
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/metrics"
 )
@@ -28,77 +23,82 @@ const maxInFlight = 128
 // if it started after each of them arrived: an answer that is older than the
 // request may miss what was created just before it.
 type reader struct {
-	clients *clients
+	client  *cluster.Client
 	budget  *budget
 	metrics *metrics.Metrics
 	log     logr.Logger
-	// onWhole gets what was read of an object with what it holds.
-	onWhole func(facts.Object, *got)
+	// onContents gets what was read of an object with what it holds.
+	onContents func(facts.Object, *cluster.Object)
 
 	mu      sync.Mutex
 	flights map[flightKey]*flight
 }
 
-// flightKey tells reads apart: with keys the whole object must be read.
+// flightKey tells reads apart: for what an object holds it must be read whole.
 type flightKey struct {
 	facts.Object
-	whole bool
+	contents bool
+}
+
+func keyOf(q *facts.Query) flightKey {
+	return flightKey{Object: q.Object, contents: q.WantsContents()}
 }
 
 // flight is one read, queued or under way. Its start is guarded by reader.mu.
 type flight struct {
 	started time.Time // zero while it waits for its place in the budget
 	done    chan struct{}
-	found   found // valid once done is closed
+	answer  answer // valid once done is closed
 }
 
-// found is what a read brought, before it is cut down to what was asked.
-type found struct {
-	facts.Fact
-	keys map[string]struct{}
+// answer is what a read brought, before it is cut down to what was asked.
+type answer struct {
+	object *cluster.Object // nil where the read brought none
+	fact   facts.Fact      // what is known then
 }
 
-func newReader(config *rest.Config, s *signing, m *metrics.Metrics, log logr.Logger) (*reader, error) {
-	c, err := newClients(config, s, m)
-	if err != nil {
-		return nil, fmt.Errorf("inventory: %w", err)
+// to answers a query.
+func (a *answer) to(q *facts.Query) facts.Fact {
+	if a.object == nil {
+		return a.fact
 	}
+	f := a.object.Fact(q)
+	f.Fresh = true
+	return f
+}
+
+// result is the label of the metric.
+func (a *answer) result() string {
+	switch {
+	case a.object != nil:
+		return facts.Present.String()
+	case a.fact.State == facts.Unknown:
+		return string(a.fact.Why)
+	}
+	return a.fact.State.String()
+}
+
+func newReader(client *cluster.Client, places int, m *metrics.Metrics, log logr.Logger) *reader {
 	return &reader{
-		clients: c, budget: newBudget(maxInFlight), metrics: m, log: log,
-		onWhole: func(facts.Object, *got) {}, flights: map[flightKey]*flight{},
-	}, nil
+		client: client, budget: newBudget(places), metrics: m, log: log,
+		onContents: func(facts.Object, *cluster.Object) {}, flights: map[flightKey]*flight{},
+	}
 }
 
 // read answers one query by a read that started after the request arrived.
 func (r *reader) read(ctx context.Context, arrived time.Time, q *facts.Query) facts.Fact {
 	for {
-		f, own := r.join(ctx, arrived, flightKey{Object: q.Object, whole: len(q.Keys) > 0 || q.Inside})
+		f, own := r.join(ctx, arrived, keyOf(q))
 		select {
 		case <-f.done:
-			if f.found.Why == facts.Throttled && !own && ctx.Err() == nil && f.started.IsZero() {
+			if f.answer.fact.Why == facts.Throttled && !own && ctx.Err() == nil && f.started.IsZero() {
 				continue // another's patience ended, not ours
 			}
-			return f.found.cut(q.Keys)
+			return f.answer.to(q)
 		case <-ctx.Done():
 			return facts.Fact{Why: facts.Timeout}
 		}
 	}
-}
-
-// cut answers for the keys that were asked.
-func (f *found) cut(keys []string) facts.Fact {
-	out := f.Fact
-	if f.State != facts.Present || len(keys) == 0 {
-		return out
-	}
-	out.Keys = make(map[string]facts.State, len(keys))
-	for _, k := range keys {
-		out.Keys[k] = facts.Absent
-		if _, ok := f.keys[k]; ok {
-			out.Keys[k] = facts.Present
-		}
-	}
-	return out
 }
 
 // join returns a read that started no earlier than the request arrived, a new
@@ -117,8 +117,8 @@ func (r *reader) join(ctx context.Context, arrived time.Time, key flightKey) (f 
 }
 
 func (r *reader) fly(ctx context.Context, key flightKey, f *flight) {
-	f.found = r.get(ctx, key, f)
-	r.metrics.Lookups.WithLabelValues(string(key.Kind), f.found.result()).Inc()
+	f.answer = r.get(ctx, key, f)
+	r.metrics.Lookups.WithLabelValues(string(key.Kind), f.answer.result()).Inc()
 	r.mu.Lock()
 	if r.flights[key] == f {
 		delete(r.flights, key)
@@ -129,11 +129,11 @@ func (r *reader) fly(ctx context.Context, key flightKey, f *flight) {
 
 // get reads within the budget. Only now does the read start: who arrived before
 // may share it.
-func (r *reader) get(ctx context.Context, key flightKey, f *flight) found {
+func (r *reader) get(ctx context.Context, key flightKey, f *flight) answer {
 	queue, leave := context.WithTimeout(ctx, readTimeout)
 	defer leave()
 	if err := r.budget.acquire(queue, key.Namespace); err != nil {
-		return found{Fact: facts.Fact{Why: facts.Throttled}}
+		return answer{fact: facts.Fact{Why: facts.Throttled}}
 	}
 	defer r.budget.release(key.Namespace)
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
@@ -141,65 +141,16 @@ func (r *reader) get(ctx context.Context, key flightKey, f *flight) found {
 	r.mu.Lock()
 	f.started = time.Now()
 	r.mu.Unlock()
-	got, err := r.clients.get(ctx, key.Object, key.whole)
+	object, err := r.client.Get(ctx, key.Object, key.contents)
 	if err != nil {
-		fact := unanswered(key.Name, err)
+		fact := cluster.Unanswered(key.Name, err)
 		if fact.State != facts.Absent {
 			r.log.V(1).Info("Read failed", "kind", key.Kind, "namespace", key.Namespace, "name", key.Name, "why", fact.Why)
 		}
-		return found{Fact: fact}
+		return answer{fact: fact}
 	}
-	if key.whole {
-		r.onWhole(key.Object, &got)
+	if object.Contents {
+		r.onContents(key.Object, object)
 	}
-	fact := facts.Fact{
-		State: facts.Present, Names: got.names, Fresh: true,
-		Inside: key.whole, UID: string(got.uid), Deleting: got.deleting, Secret: got.secret, Account: got.account,
-	}
-	if got.whole != nil {
-		fact.Labels, fact.Whole = got.whole.labels, got.whole.fields
-	}
-	return found{Fact: fact, keys: got.keys}
-}
-
-// result is the label of the metric.
-func (f *found) result() string {
-	if f.State == facts.Unknown {
-		return string(f.Why)
-	}
-	return f.State.String()
-}
-
-// unanswered turns an error into a fact. Only the API server's own word that
-// this very object does not exist makes it absent.
-func unanswered(name string, err error) facts.Fact {
-	var status apierrors.APIStatus
-	switch {
-	case errors.As(err, &status) && status.Status().Code == http.StatusNotFound:
-		if isAboutObject(status.Status(), name) {
-			return facts.Fact{State: facts.Absent}
-		}
-		return facts.Fact{Why: facts.NotServed}
-	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		return facts.Fact{Why: facts.Forbidden}
-	case apierrors.IsTooManyRequests(err):
-		return facts.Fact{Why: facts.Throttled}
-	case apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), errors.Is(err, context.DeadlineExceeded):
-		return facts.Fact{Why: facts.Timeout}
-	}
-	return facts.Fact{Why: facts.Failed}
-}
-
-// isAboutObject tells "no such object" from "no such resource", for which the
-// API server (or a proxy before it) answers with plain text.
-func isAboutObject(s metav1.Status, name string) bool {
-	if s.Reason != metav1.StatusReasonNotFound || s.Details == nil || s.Details.Name != name {
-		return false
-	}
-	for _, c := range s.Details.Causes {
-		if c.Type == metav1.CauseTypeUnexpectedServerResponse {
-			return false
-		}
-	}
-	return true
+	return answer{object: object}
 }

@@ -3,8 +3,6 @@ package inventory
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -12,44 +10,14 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/reference"
 )
-
-func TestOnlyTheAPIServersOwnWordMakesAbsent(t *testing.T) {
-	secrets := schema.GroupResource{Resource: "secrets"}
-	tests := []struct {
-		name string
-		err  error
-		want facts.Fact
-	}{
-		{"not found", apierrors.NewNotFound(secrets, "db"), facts.Fact{State: facts.Absent}},
-		{"not found, wrapped", fmt.Errorf("reading: %w", apierrors.NewNotFound(secrets, "db")), facts.Fact{State: facts.Absent}},
-		{"something else not found", apierrors.NewNotFound(secrets, "other"), facts.Fact{Why: facts.NotServed}},
-		{"a resource that is not served", apierrors.NewGenericServerResponse(http.StatusNotFound, "get", secrets, "db", "404 page not found", 0, true), facts.Fact{Why: facts.NotServed}},
-		{"forbidden", apierrors.NewForbidden(secrets, "db", errors.New("no")), facts.Fact{Why: facts.Forbidden}},
-		{"unauthorized", apierrors.NewUnauthorized("no"), facts.Fact{Why: facts.Forbidden}},
-		{"too many requests", apierrors.NewTooManyRequests("slow down", 1), facts.Fact{Why: facts.Throttled}},
-		{"a time-out of the server", apierrors.NewTimeoutError("etcd", 1), facts.Fact{Why: facts.Timeout}},
-		{"a time-out of ours", fmt.Errorf("get: %w", context.DeadlineExceeded), facts.Fact{Why: facts.Timeout}},
-		{"an internal error", apierrors.NewInternalError(errors.New("boom")), facts.Fact{Why: facts.Failed}},
-		{"no connection", errors.New("connection refused"), facts.Fact{Why: facts.Failed}},
-		{"gone", apierrors.NewResourceExpired("gone"), facts.Fact{Why: facts.Failed}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := unanswered("db", tt.err); got.State != tt.want.State || got.Why != tt.want.Why {
-				t.Errorf("got %+v, want %+v", got, tt.want)
-			}
-		})
-	}
-}
 
 // slowServer answers every read when it is let go, and counts them.
 func slowServer(t *testing.T) (config *rest.Config, reads *atomic.Int32, letGo chan struct{}) {
@@ -74,10 +42,7 @@ func slowServer(t *testing.T) (config *rest.Config, reads *atomic.Int32, letGo c
 
 func TestReadsAreSharedOnlyByRequestsThatArrivedBefore(t *testing.T) {
 	config, reads, letGo := slowServer(t)
-	r, err := newReader(config, nil, metrics.New(), logr.Discard())
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := testReader(t, config)
 	query := facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: "shop", Name: "db"}}
 	answers := make(chan facts.Fact, 4)
 	read := func(arrived time.Time) {
@@ -104,10 +69,7 @@ func TestReadsAreSharedOnlyByRequestsThatArrivedBefore(t *testing.T) {
 
 func TestAReadOutlivesTheRequestThatStartedIt(t *testing.T) {
 	config, reads, letGo := slowServer(t)
-	r, err := newReader(config, nil, metrics.New(), logr.Discard())
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := testReader(t, config)
 	query := facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: "shop", Name: "db"}}
 	arrived := time.Now()
 	impatient, giveUp := context.WithCancel(t.Context())
@@ -124,8 +86,8 @@ func TestAReadOutlivesTheRequestThatStartedIt(t *testing.T) {
 	}
 	close(letGo)
 	<-shared.done
-	if f := shared.found; f.State != facts.Present || reads.Load() != 1 {
-		t.Errorf("the other one: %+v after %d reads", f.Fact, reads.Load())
+	if f := shared.answer; f.object == nil || reads.Load() != 1 {
+		t.Errorf("the other one: %+v after %d reads", f.fact, reads.Load())
 	}
 }
 
@@ -137,4 +99,13 @@ func waitFor(t *testing.T, condition func() bool) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+func testReader(t *testing.T, config *rest.Config) *reader {
+	t.Helper()
+	client, err := cluster.NewClient(config, cluster.Reducer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newReader(client, maxInFlight, metrics.New(), logr.Discard())
 }

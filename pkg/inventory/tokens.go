@@ -10,22 +10,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
-	"tokenward.dev/tokenward/pkg/token"
 )
-
-// tokenSecrets selects token Secrets on the server's side.
-func tokenSecrets() string {
-	return fields.OneTermEqualSelector("type", string(corev1.SecretTypeServiceAccountToken)).String()
-}
 
 // verifyPage is how many token Secrets are read at a time after the keys changed.
 // A page is decoded whole, and a Secret may have 1 MB.
@@ -66,11 +60,11 @@ func (w *tokenWatch) reflectors() []*cache.Reflector {
 		secrets := w.core.CoreV1().Secrets(ns)
 		source := &cache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				o.FieldSelector = tokenSecrets()
+				o.FieldSelector = cluster.TokenSecrets()
 				return secrets.List(ctx, o)
 			},
 			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-				o.FieldSelector = tokenSecrets()
+				o.FieldSelector = cluster.TokenSecrets()
 				return secrets.Watch(ctx, o)
 			},
 		}
@@ -86,7 +80,7 @@ func (w *tokenWatch) run(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 		return
-	case <-w.inventory.signing.first:
+	case <-w.inventory.trust.FirstTry():
 	}
 	select {
 	case <-w.verify:
@@ -121,7 +115,7 @@ func (w *tokenWatch) reverify(ctx context.Context) {
 
 func (w *tokenWatch) reverifyIn(ctx context.Context, namespace string) error {
 	started := time.Now()
-	options := metav1.ListOptions{FieldSelector: tokenSecrets(), Limit: verifyPage}
+	options := metav1.ListOptions{FieldSelector: cluster.TokenSecrets(), Limit: verifyPage}
 	n := 0
 	for {
 		page, err := w.core.CoreV1().Secrets(namespace).List(ctx, options)
@@ -144,43 +138,15 @@ func (w *tokenWatch) reverifyIn(ctx context.Context, namespace string) error {
 // deleted since it was read.
 func (v *Inventory) keepSecret(s *corev1.Secret) {
 	if _, ok := v.watched[reference.Secret].index.get(s.Namespace, s.Name); ok {
-		v.insides.put(facts.Object{Kind: reference.Secret, Namespace: s.Namespace, Name: s.Name}, v.insideOf(v.reader.clients.inside(s), true))
+		v.contents.put(facts.Object{Kind: reference.Secret, Namespace: s.Namespace, Name: s.Name}, v.contentsOf(v.reducer.Secret(s), true))
 	}
 }
 
-func (v *Inventory) insideOf(g *got, watched bool) *inside {
+func (v *Inventory) contentsOf(o *cluster.Object, watched bool) *contents {
 	index := v.watched[reference.Secret].index
-	return &inside{
-		entry:   entry{uid: index.compactUID(g.uid), version: index.compactVersion(g.version)},
-		uidText: string(g.uid), keys: g.keys, secret: g.secret, account: g.account, generation: g.generation, watched: watched,
+	return &contents{
+		entry: entry{uid: index.compactUID(types.UID(o.UID)), version: index.compactVersion(o.ResourceVersion)}, Object: o, watched: watched,
 	}
-}
-
-// inside reduces a Secret to what is kept of it.
-func (c *clients) inside(s *corev1.Secret) *got {
-	t := c.signing.Trust()
-	out := &got{uid: s.UID, version: s.ResourceVersion, deleting: deletion(s), keys: keysOf(s.Data), generation: t.generation}
-	now := time.Now()
-	out.secret = facts.ReadSecret(s, t.keys, func(ca []byte) facts.State { return t.current(ca, now) })
-	for i := range out.secret.Tokens {
-		held := &out.secret.Tokens[i]
-		verdict := held.Signature.Verdict
-		if held.Broken.Reason != "" {
-			verdict = held.Broken.Verdict
-		}
-		c.verifications.WithLabelValues(verdict.String()).Inc()
-		if held.Signature.Reason == token.KeyUnsettled {
-			note(c.signing.kick) // a refresh soon
-		}
-	}
-	return out
-}
-
-func deletion(o metav1.Object) time.Time {
-	if d := o.GetDeletionTimestamp(); d != nil {
-		return d.Time
-	}
-	return time.Time{}
 }
 
 // tokenFeed takes what one Reflector brings: all namespaces, or one.
@@ -198,7 +164,7 @@ type reduced struct {
 	namespace, name string
 	uid             types.UID
 	version         string
-	inside          *inside
+	contents        *contents
 }
 
 func (r *reduced) GetNamespace() string       { return r.namespace }
@@ -226,7 +192,7 @@ func (f *tokenFeed) reduce(s *corev1.Secret) *reduced {
 	v := f.watch.inventory
 	return &reduced{
 		namespace: s.Namespace, name: s.Name, uid: s.UID, version: s.ResourceVersion,
-		inside: v.insideOf(v.reader.clients.inside(s), true),
+		contents: v.contentsOf(v.reducer.Secret(s), true),
 	}
 }
 
@@ -235,11 +201,11 @@ func (f *tokenFeed) Add(obj any) error { return f.Update(obj) }
 
 // Update implements cache.ReflectorStore.
 func (f *tokenFeed) Update(obj any) error {
-	_, err := f.take(obj)
+	_, err := f.keep(obj)
 	return err
 }
 
-func (f *tokenFeed) take(obj any) (facts.Object, error) {
+func (f *tokenFeed) keep(obj any) (facts.Object, error) {
 	r, ok := obj.(*reduced)
 	if s, whole := obj.(*corev1.Secret); whole {
 		r, ok = f.reduce(s), true
@@ -247,7 +213,7 @@ func (f *tokenFeed) take(obj any) (facts.Object, error) {
 	if !ok {
 		return facts.Object{}, fmt.Errorf("token Secrets: unexpected %T", obj)
 	}
-	f.watch.inventory.insides.put(r.id(), r.inside)
+	f.watch.inventory.contents.put(r.id(), r.contents)
 	return r.id(), nil
 }
 
@@ -260,7 +226,7 @@ func (f *tokenFeed) Delete(obj any) error {
 	if err != nil {
 		return fmt.Errorf("token Secrets: %w", err)
 	}
-	f.watch.inventory.insides.forget(facts.Object{Kind: reference.Secret, Namespace: o.GetNamespace(), Name: o.GetName()})
+	f.watch.inventory.contents.forget(facts.Object{Kind: reference.Secret, Namespace: o.GetNamespace(), Name: o.GetName()})
 	return nil
 }
 
@@ -268,13 +234,13 @@ func (f *tokenFeed) Delete(obj any) error {
 func (f *tokenFeed) Replace(list []any, _ string) error {
 	names := make(map[facts.Object]bool, len(list))
 	for _, item := range list {
-		o, err := f.take(item)
+		o, err := f.keep(item)
 		if err != nil {
 			return err
 		}
 		names[o] = true
 	}
-	f.watch.inventory.insides.keepWatched(f.namespace, names)
+	f.watch.inventory.contents.keepWatched(f.namespace, names)
 	if !f.complete {
 		f.complete = true
 		<-f.watch.unsynced

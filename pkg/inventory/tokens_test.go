@@ -31,8 +31,8 @@ func TestTokenSecretsAreTakenHoweverTheyCome(t *testing.T) {
 	index := v.watched[reference.Secret].index
 	want := func(when string, version uint64) {
 		t.Helper()
-		i, ok := v.insides.get(o, entry{uid: index.compactUID("u"), version: version})
-		if !ok || i.secret == nil || !i.secret.HasToken || !i.watched {
+		i, ok := v.contents.get(o, entry{uid: index.compactUID("u"), version: version})
+		if !ok || i.Secret == nil || !i.Secret.HasToken || !i.watched {
 			t.Errorf("%s: got %+v, %t", when, i, ok)
 		}
 	}
@@ -58,7 +58,7 @@ func TestTokenSecretsAreTakenHoweverTheyCome(t *testing.T) {
 	if err := f.Replace(nil, "4"); err != nil {
 		t.Fatal(err)
 	}
-	if len(v.insides.objects) != 0 {
+	if len(v.contents.objects) != 0 {
 		t.Error("a Secret that is gone is kept")
 	}
 }

@@ -12,10 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/reference"
 )
@@ -42,7 +41,7 @@ func watchedKinds() map[reference.Kind]schema.GroupVersionResource {
 	}
 }
 
-func newWatched(kind reference.Kind, resource schema.GroupVersionResource, namespaces []string, from listers, m *metrics.Metrics, log logr.Logger) *watched {
+func newWatched(kind reference.Kind, resource schema.GroupVersionResource, namespaces []string, client *cluster.Client, m *metrics.Metrics, log logr.Logger) *watched {
 	objects := m.InventoryObjects.WithLabelValues(string(kind))
 	w := &watched{kind: kind, index: newIndex(func(n int) { objects.Set(float64(n)) })}
 	synced := m.InventorySynced.WithLabelValues(string(kind))
@@ -63,7 +62,7 @@ func newWatched(kind reference.Kind, resource schema.GroupVersionResource, names
 		contact := &atomic.Int64{}
 		w.contacts = append(w.contacts, contact)
 		klogger := log.WithValues("kind", string(kind))
-		source, expected := from.of(kind, resource, ns, contact)
+		source, expected := listerOf(client, kind, resource, ns, contact)
 		w.reflectors = append(w.reflectors, cache.NewReflectorWithOptions(source, expected, into,
 			cache.ReflectorOptions{Name: string(kind), TypeDescription: string(kind), Logger: &klogger},
 		))
@@ -82,21 +81,15 @@ func (w *watched) age(now time.Time) time.Duration {
 	return now.Sub(time.Unix(0, oldest))
 }
 
-// listers list and watch, by kind.
-type listers struct {
-	metadata metadata.Interface
-	dynamic  dynamic.Interface
-}
-
-// of returns where the objects of a kind come from: Namespaces whole, of all
+// listerOf returns where the objects of a kind come from: Namespaces whole, of all
 // others the metadata alone.
-func (l listers) of(kind reference.Kind, resource schema.GroupVersionResource, namespace string, contact *atomic.Int64) (cache.ListerWatcher, runtime.Object) {
+func listerOf(client *cluster.Client, kind reference.Kind, resource schema.GroupVersionResource, namespace string, contact *atomic.Int64) (cache.ListerWatcher, runtime.Object) {
 	if kind == namespaceKind {
-		source := listWatch(l.dynamic.Resource(resource), contact)
-		return cache.ToListWatcherWithWatchListSemantics(source, l.dynamic), &unstructured.Unstructured{}
+		source := listWatch(client.Dynamic.Resource(resource), contact)
+		return cache.ToListWatcherWithWatchListSemantics(source, client.Dynamic), &unstructured.Unstructured{}
 	}
-	source := listWatch(l.metadata.Resource(resource).Namespace(namespace), contact)
-	return cache.ToListWatcherWithWatchListSemantics(source, l.metadata), &metav1.PartialObjectMetadata{}
+	source := listWatch(client.Metadata.Resource(resource).Namespace(namespace), contact)
+	return cache.ToListWatcherWithWatchListSemantics(source, client.Metadata), &metav1.PartialObjectMetadata{}
 }
 
 // listWatch lists and watches, and notes whenever something arrives.

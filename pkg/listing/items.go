@@ -38,7 +38,7 @@ type resource struct {
 
 // resources are the kinds of Kubernetes that have a pod template, owners first.
 func (l *Lister) resources() []resource {
-	apps, batch, core := l.core.AppsV1().RESTClient(), l.core.BatchV1().RESTClient(), l.core.CoreV1().RESTClient()
+	apps, batch, core := l.Core.AppsV1().RESTClient(), l.Core.BatchV1().RESTClient(), l.Core.CoreV1().RESTClient()
 	return []resource{
 		{apps, appsv1.SchemeGroupVersion.WithKind("Deployment"), "deployments"},
 		{apps, appsv1.SchemeGroupVersion.WithKind("StatefulSet"), "statefulsets"},
@@ -53,7 +53,7 @@ func (l *Lister) resources() []resource {
 
 // EachPod visits the pods of a namespace, or all if it is empty, page by page.
 func (l *Lister) EachPod(ctx context.Context, namespace string, visit func([]Item) error) error {
-	return l.each(ctx, resource{l.core.CoreV1().RESTClient(), corev1.SchemeGroupVersion.WithKind("Pod"), "pods"}, namespace, visit)
+	return l.each(ctx, resource{l.Core.CoreV1().RESTClient(), corev1.SchemeGroupVersion.WithKind("Pod"), "pods"}, namespace, visit)
 }
 
 // EachTemplate visits the objects that have a pod template, resource by resource
@@ -82,7 +82,7 @@ func (l *Lister) each(ctx context.Context, r resource, namespace string, visit f
 // eachCustom visits the objects of a resource that is not Kubernetes' own.
 func (l *Lister) eachCustom(ctx context.Context, r schema.GroupVersionResource, namespace string, visit func([]Item) error) error {
 	list := func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return l.dynamic.Resource(r).Namespace(namespace).List(ctx, options)
+		return l.Dynamic.Resource(r).Namespace(namespace).List(ctx, options)
 	}
 	item := func(o runtime.Object) (Item, error) { return l.customItem(r, o) }
 	return EachPage(ctx, list, visitItems(item, visit))

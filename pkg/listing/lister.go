@@ -9,53 +9,30 @@ package listing
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
 // Lister lists objects by pages.
 type Lister struct {
-	core      kubernetes.Interface
-	dynamic   dynamic.Interface
-	metadata  metadata.Interface
+	*cluster.Client
 	templates workload.Templates
 }
 
-// NewLister returns a Lister for the API server of config, which also says how
-// fast it may ask.
-func NewLister(config *rest.Config, templates workload.Templates) (*Lister, error) {
-	typed := rest.CopyConfig(config)
-	typed.ContentType = runtime.ContentTypeProtobuf
-	typed.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	core, err := kubernetes.NewForConfig(typed)
-	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
-	}
-	dyn, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
-	}
-	objects, err := metadata.NewForConfig(metadata.ConfigFor(config))
-	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
-	}
-	return &Lister{core: core, dynamic: dyn, metadata: objects, templates: templates}, nil
+// NewLister returns a Lister that asks through a client, which also says how fast it
+// may.
+func NewLister(client *cluster.Client, templates workload.Templates) *Lister {
+	return &Lister{Client: client, templates: templates}
 }
-
-// Core returns the client for the kinds of Kubernetes itself.
-func (l *Lister) Core() kubernetes.Interface { return l.core }
 
 // PageSize is how many objects are asked for at a time.
 const PageSize = 500
@@ -110,7 +87,7 @@ func TypedList(client rest.Interface, resource, namespace string) List {
 // the guess is wrong, or the right to read it is missing, the chain ends here.
 func (l *Lister) Controller(ctx context.Context, namespace string, owner *metav1.OwnerReference) *metav1.OwnerReference {
 	resource, _ := meta.UnsafeGuessKindToResource(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind))
-	object, err := l.metadata.Resource(resource).Namespace(namespace).Get(ctx, owner.Name, metav1.GetOptions{})
+	object, err := l.Metadata.Resource(resource).Namespace(namespace).Get(ctx, owner.Name, metav1.GetOptions{})
 	if err != nil || object.UID != owner.UID {
 		return nil
 	}

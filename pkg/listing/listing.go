@@ -1,16 +1,19 @@
 package listing
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/source"
 )
 
 // Listing is a store of everything that facts are made of, filled from lists. It
@@ -41,18 +44,10 @@ type bundle struct {
 
 // object is what is known of an object. It is replaced, never written to.
 type object struct {
+	*cluster.Object            // nil where it is not present
+	absent          facts.Fact // what is known then
 	// live is set where the object was read by itself, after everything was listed.
-	live     bool
-	state    facts.State
-	why      facts.Why
-	uid      string
-	deleting time.Time
-	keys     []string // sorted
-	labels   map[string]string
-	whole    map[string]any
-	names    []string
-	secret   *facts.Secret
-	account  *facts.Account
+	live bool
 }
 
 // New returns an empty Listing, in which nothing counts as listed.
@@ -68,35 +63,21 @@ func (l *Listing) SetListed(kind reference.Kind, namespace string, why facts.Why
 	l.scopes[scope{kind, namespace}] = why
 }
 
-// AddSecret adds a Secret, reduced by what the API server accepts.
-func (l *Listing) AddSecret(s *corev1.Secret, trust *Trust) {
-	l.put(identify(reference.Secret, s), reduceSecret(s, trust))
-}
-
-// AddConfigMap adds a ConfigMap.
-func (l *Listing) AddConfigMap(m *corev1.ConfigMap) {
-	l.put(identify(reference.ConfigMap, m), reduceConfigMap(m))
-}
-
-// AddAccount adds a ServiceAccount.
-func (l *Listing) AddAccount(a *corev1.ServiceAccount) {
-	l.put(identify(reference.ServiceAccount, a), reduceAccount(a))
-}
-
-// identify returns the name that facts have for an object.
-func identify(kind reference.Kind, o metav1.Object) facts.Object {
-	return facts.Object{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+// Add adds an object of a list.
+func (l *Listing) Add(kind reference.Kind, m metav1.Object, o *cluster.Object) {
+	o.Contents = true // lists bring objects whole
+	l.put(facts.Object{Kind: kind, Namespace: m.GetNamespace(), Name: m.GetName()}, &object{Object: o})
 }
 
 func (l *Listing) put(o facts.Object, k *object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if old := l.objects[o]; old != nil && old.secret != nil && old.secret.TokenSecret {
-		account := tokenSecretsOf(o.Namespace, old.secret.Account)
+	if old := l.objects[o]; old != nil && old.isTokenSecret() {
+		account := tokenSecretsOf(o.Namespace, old.Secret.Account)
 		l.tokenSecrets[account] = slices.DeleteFunc(l.tokenSecrets[account], func(name string) bool { return name == o.Name })
 	}
-	if k.secret != nil && k.secret.TokenSecret {
-		account := tokenSecretsOf(o.Namespace, k.secret.Account)
+	if k.isTokenSecret() {
+		account := tokenSecretsOf(o.Namespace, k.Secret.Account)
 		l.tokenSecrets[account] = append(l.tokenSecrets[account], o.Name)
 	}
 	l.objects[o] = k
@@ -110,8 +91,8 @@ func tokenSecretsOf(namespace, account string) facts.Object {
 func (l *Listing) Secret(namespace, name string) *facts.Secret {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if k := l.objects[facts.Object{Kind: reference.Secret, Namespace: namespace, Name: name}]; k != nil {
-		return k.secret
+	if k := l.objects[facts.Object{Kind: reference.Secret, Namespace: namespace, Name: name}]; k != nil && k.Object != nil {
+		return k.Object.Secret
 	}
 	return nil
 }
@@ -122,7 +103,7 @@ func (l *Listing) TokenSecrets() []facts.Object {
 	defer l.mu.RUnlock()
 	var out []facts.Object
 	for o, k := range l.objects {
-		if o.Kind == reference.Secret && k.secret != nil && k.secret.TokenSecret {
+		if o.Kind == reference.Secret && k.isTokenSecret() {
 			out = append(out, o)
 		}
 	}
@@ -152,7 +133,7 @@ func (l *Listing) Lookup(q *facts.Query, _ time.Time) (fact facts.Fact, sure boo
 		// Absent by the list alone, or not listed: both need a live read.
 		return facts.Fact{State: facts.Absent}, false
 	}
-	return k.fact(q), k.live || (!q.Fresh && k.state == facts.Present && k.hasKeys(q.Keys))
+	return k.fact(q), k.live || (!q.Fresh && k.Object != nil && k.HasKeys(q.Keys...))
 }
 
 // scope returns whether the object of a query is in a scope that was listed, and
@@ -165,32 +146,16 @@ func (l *Listing) scope(q *facts.Query) (facts.Why, bool) {
 	return why, ok
 }
 
-func (o *object) hasKeys(keys []string) bool {
-	for _, key := range keys {
-		if _, found := slices.BinarySearch(o.keys, key); !found {
-			return false
-		}
-	}
-	return true
+func (o *object) isTokenSecret() bool {
+	return o.Object != nil && o.Secret != nil && o.Secret.TokenSecret
 }
 
 func (o *object) fact(q *facts.Query) facts.Fact {
-	f := facts.Fact{State: o.state, Why: o.why}
-	if o.state != facts.Present {
-		return f
+	if o.Object == nil {
+		return o.absent
 	}
-	f.Labels, f.Whole, f.Names = o.labels, o.whole, o.names
-	f.Inside, f.Fresh = true, true
-	f.UID, f.Deleting, f.Secret, f.Account = o.uid, o.deleting, o.secret, o.account
-	if len(q.Keys) > 0 {
-		f.Keys = make(map[string]facts.State, len(q.Keys))
-		for _, key := range q.Keys {
-			f.Keys[key] = facts.Absent
-			if _, found := slices.BinarySearch(o.keys, key); found {
-				f.Keys[key] = facts.Present
-			}
-		}
-	}
+	f := o.Fact(q)
+	f.Fresh = true // what the list has may be believed where no fault rests on it
 	return f
 }
 
@@ -211,19 +176,46 @@ func (l *Listing) selectBundle(q *facts.Query) facts.Fact {
 	return facts.Fact{State: facts.Absent, Fresh: true}
 }
 
-// Gather answers the queries of a judgement. doubtful are the objects to read live
-// before anybody reports a fault that rests on them.
+// Gather answers a judgement from the store, and returns what had better be read live
+// before anybody believes it.
 func (l *Listing) Gather(needs func(*facts.Set) []facts.Query) (set *facts.Set, doubtful []facts.Object) {
-	set = facts.Collect(needs, func(queries []facts.Query, set *facts.Set) {
-		for i := range queries {
-			f, sure := l.Lookup(&queries[i], time.Time{})
-			if !sure && !slices.Contains(doubtful, queries[i].Object) {
-				doubtful = append(doubtful, queries[i].Object)
-			}
-			set.Put(queries[i].Object, f)
+	var doubts doubts
+	stack := source.Stack{Stores: []source.Store{l}, Reader: &doubts}
+	set = stack.Gather(context.Background(), time.Time{}, needs)
+	return set, doubts
+}
+
+// doubts are the objects of which a read could tell more. As a source.Reader it
+// notes them, and answers with what is known.
+type doubts []facts.Object
+
+// Read implements source.Reader.
+func (d *doubts) Read(_ context.Context, _ time.Time, queries []facts.Query, known []facts.Fact) []facts.Fact {
+	for i := range queries {
+		if !slices.Contains(*d, queries[i].Object) {
+			*d = append(*d, queries[i].Object)
 		}
-	})
-	return set, doubtful
+	}
+	return known
+}
+
+// Confirm reads objects live into the store.
+func (l *Listing) Confirm(ctx context.Context, client *cluster.Client, objects []facts.Object) error {
+	var group errgroup.Group
+	group.SetLimit(cluster.ParallelReads)
+	for _, o := range objects {
+		group.Go(func() error {
+			found, err := client.Get(ctx, o, true)
+			if err != nil {
+				l.put(o, &object{absent: cluster.Unanswered(o.Name, err), live: true})
+				return nil //nolint:nilerr // it is unknown, which is no failure
+			}
+			l.put(o, &object{Object: found, live: true})
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return ctx.Err()
 }
 
 func (l *Listing) addBundle(b bundle) {

@@ -2,6 +2,7 @@ package listing
 
 import (
 	"context"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -9,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
 )
@@ -22,7 +23,7 @@ const maxPageBytes = 8 << 20
 // LoadOptions say what Load lists, and into what.
 type LoadOptions struct {
 	Into      *Listing
-	Trust     *Trust
+	Reducer   *cluster.Reducer
 	Namespace string // all if empty
 	// Value visits each value of a Secret or ConfigMap, of which nothing is kept.
 	Value func(kind reference.Kind, owner metav1.Object, key string, value []byte)
@@ -68,54 +69,61 @@ func (l *load) refuse(what string, err error) {
 
 // done notes how the list of a kind ended.
 func (l *load) done(kind reference.Kind, what, namespace string, err error) error {
-	why := WhyUnlisted(err)
-	if why == facts.Failed {
-		return err
-	}
-	if why == facts.Forbidden {
+	why := cluster.WhyNot(err)
+	switch why {
+	case facts.NotAsked, facts.NotServed:
+	case facts.Forbidden:
 		l.refuse(what, err)
+	default:
+		return err
 	}
 	l.Into.SetListed(kind, namespace, why)
 	return nil
 }
 
 func (l *load) namespaces(ctx context.Context) error {
-	core := l.core.CoreV1()
+	namespaces := l.Dynamic.Resource(corev1.SchemeGroupVersion.WithResource("namespaces"))
 	if l.Namespace != "" {
-		ns, err := core.Namespaces().Get(ctx, l.Namespace, metav1.GetOptions{})
+		ns, err := namespaces.Get(ctx, l.Namespace, metav1.GetOptions{})
 		switch {
 		case err == nil:
-			l.putNamespace(ns)
+			l.Into.Add(facts.Namespace, ns, cluster.Namespace(ns))
 		case apierrors.IsForbidden(err):
-			l.Into.put(facts.Object{Kind: facts.Namespace, Name: l.Namespace}, &object{why: facts.Forbidden, live: true})
+			l.Into.put(facts.Object{Kind: facts.Namespace, Name: l.Namespace}, &object{absent: facts.Fact{Why: facts.Forbidden}, live: true})
 			l.refuse("the namespace", err)
 		default: // one that does not exist has no faults, but is hardly what was asked for
 			return err
 		}
 		return nil
 	}
-	err := EachPage(ctx, TypedList(core.RESTClient(), "namespaces", ""), func(page runtime.Object) error {
-		return meta.EachListItem(page, func(o runtime.Object) error {
-			if ns, ok := o.(*corev1.Namespace); ok {
-				l.putNamespace(ns)
-			}
+	list := func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return namespaces.List(ctx, options)
+	}
+	err := EachPage(ctx, list, func(page runtime.Object) error {
+		return eachUnstructured(page, func(ns *unstructured.Unstructured) error {
+			l.Into.Add(facts.Namespace, ns, cluster.Namespace(ns))
 			return nil
 		})
 	})
 	return l.done(facts.Namespace, "namespaces", "", err)
 }
 
-func (l *load) putNamespace(ns *corev1.Namespace) {
-	k, _ := reduceNamespace(ns) // if that fails its labels are still known
-	l.Into.put(facts.Object{Kind: facts.Namespace, Name: ns.Name}, k)
+func eachUnstructured(page runtime.Object, visit func(*unstructured.Unstructured) error) error {
+	return meta.EachListItem(page, func(o runtime.Object) error {
+		u, ok := o.(*unstructured.Unstructured)
+		if !ok {
+			return fmt.Errorf("unexpected %T", o)
+		}
+		return visit(u)
+	})
 }
 
 func (l *load) accounts(ctx context.Context) error {
-	err := EachPage(ctx, TypedList(l.core.CoreV1().RESTClient(), "serviceaccounts", l.Namespace), func(page runtime.Object) error {
+	err := EachPage(ctx, TypedList(l.Core.CoreV1().RESTClient(), "serviceaccounts", l.Namespace), func(page runtime.Object) error {
 		list, _ := page.(*corev1.ServiceAccountList)
 		for i := range list.Items {
 			a := &list.Items[i]
-			l.Into.AddAccount(a)
+			l.Into.Add(reference.ServiceAccount, a, cluster.ServiceAccount(a))
 		}
 		l.Accounts += len(list.Items)
 		l.Progress("accounts", l.Accounts)
@@ -140,12 +148,12 @@ const firstLimit = 100
 
 func (l *load) secrets(ctx context.Context) error {
 	limit := int64(firstLimit)
-	err := eachSizedPage(ctx, limit, TypedList(l.core.CoreV1().RESTClient(), "secrets", l.Namespace), func(page runtime.Object) (int64, error) {
+	err := eachSizedPage(ctx, limit, TypedList(l.Core.CoreV1().RESTClient(), "secrets", l.Namespace), func(page runtime.Object) (int64, error) {
 		list, _ := page.(*corev1.SecretList)
 		bytes := 0
 		for i := range list.Items {
 			s := &list.Items[i]
-			l.Into.AddSecret(s, l.Trust)
+			l.Into.Add(reference.Secret, s, l.Reducer.Secret(s))
 			for key, value := range s.Data {
 				bytes += len(value)
 				l.Value(reference.Secret, s, key, value)
@@ -161,12 +169,12 @@ func (l *load) secrets(ctx context.Context) error {
 
 func (l *load) configMaps(ctx context.Context) error {
 	limit := int64(firstLimit)
-	err := eachSizedPage(ctx, limit, TypedList(l.core.CoreV1().RESTClient(), "configmaps", l.Namespace), func(page runtime.Object) (int64, error) {
+	err := eachSizedPage(ctx, limit, TypedList(l.Core.CoreV1().RESTClient(), "configmaps", l.Namespace), func(page runtime.Object) (int64, error) {
 		list, _ := page.(*corev1.ConfigMapList)
 		bytes := 0
 		for i := range list.Items {
 			m := &list.Items[i]
-			l.Into.AddConfigMap(m)
+			l.Into.Add(reference.ConfigMap, m, cluster.ConfigMap(m))
 			for key, value := range m.Data {
 				bytes += len(value)
 				l.Value(reference.ConfigMap, m, key, []byte(value))
@@ -187,48 +195,37 @@ func (l *load) configMaps(ctx context.Context) error {
 // classes lists the SecretProviderClasses: the Secrets that they make are
 // provided.
 func (l *load) classes(ctx context.Context) error {
-	resource := schema.GroupVersionResource{Group: "secrets-store.csi.x-k8s.io", Version: "v1", Resource: "secretproviderclasses"}
 	list := func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		return l.dynamic.Resource(resource).Namespace(l.Namespace).List(ctx, options)
+		return l.Dynamic.Resource(cluster.ProviderClasses()).Namespace(l.Namespace).List(ctx, options)
 	}
 	err := EachPage(ctx, list, func(page runtime.Object) error {
-		return meta.EachListItem(page, func(o runtime.Object) error {
-			if u, ok := o.(*unstructured.Unstructured); ok {
-				l.Into.put(identify(reference.SecretProviderClass, u), reduceClass(u))
+		return eachUnstructured(page, func(u *unstructured.Unstructured) error {
+			class, err := cluster.ProviderClass(u)
+			if err != nil {
+				class = cluster.Metadata(u) // it makes nothing that could be told
 			}
+			l.Into.Add(reference.SecretProviderClass, u, class)
 			return nil
 		})
 	})
 	return l.done(reference.SecretProviderClass, "SecretProviderClasses", l.Namespace, err)
 }
 
-// bundleVersions are tried in turn: which one is served depends on the
-// Kubernetes version and on feature gates.
-func bundleVersions() []schema.GroupVersionResource {
-	var all []schema.GroupVersionResource
-	for _, v := range []string{"v1", "v1beta1", "v1alpha1"} {
-		all = append(all, schema.GroupVersionResource{Group: "certificates.k8s.io", Version: v, Resource: "clustertrustbundles"})
-	}
-	return all
-}
-
 func (l *load) bundles(ctx context.Context) error {
 	var err error
-	for _, resource := range bundleVersions() {
+	for _, resource := range cluster.TrustBundles() {
 		list := func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			return l.dynamic.Resource(resource).List(ctx, options)
+			return l.Dynamic.Resource(resource).List(ctx, options)
 		}
 		err = eachSizedPage(ctx, firstLimit, list, func(page runtime.Object) (int64, error) {
-			return firstLimit, meta.EachListItem(page, func(o runtime.Object) error {
-				if u, ok := o.(*unstructured.Unstructured); ok {
-					signer, _, _ := unstructured.NestedString(u.Object, "spec", "signerName")
-					l.Into.put(facts.Object{Kind: reference.ClusterTrustBundle, Name: u.GetName()}, reduce(u))
-					l.Into.addBundle(bundle{name: u.GetName(), signer: signer, labels: u.GetLabels()})
-				}
+			return firstLimit, eachUnstructured(page, func(u *unstructured.Unstructured) error {
+				signer, _, _ := unstructured.NestedString(u.Object, "spec", "signerName")
+				l.Into.Add(reference.ClusterTrustBundle, u, cluster.Metadata(u))
+				l.Into.addBundle(bundle{name: u.GetName(), signer: signer, labels: u.GetLabels()})
 				return nil
 			})
 		})
-		if WhyUnlisted(err) != facts.NotServed {
+		if cluster.WhyNot(err) != facts.NotServed {
 			break
 		}
 	}

@@ -6,16 +6,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/evaluate"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/listing"
+	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/reference"
-	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/trust"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -30,7 +34,7 @@ func BenchmarkJudgement(b *testing.B) {
 
 func benchJudgement(b *testing.B, siblings bool) {
 	const pods = 20_000
-	v := &verifier{listing: listing.New(), trust: &listing.Trust{Keys: token.NewKeySet(token.KeySetOptions{})}}
+	v := &verifier{listing: listing.New(), trust: withoutKeys(b)}
 	j := &judge{evaluator: evaluate.Evaluator{Snapshot: policy.NewSnapshot(policy.Checks(), nil, policy.Options{}), Now: time.Unix(1, 0)}, verifier: v}
 	objects := make([]listing.Item, pods)
 	for i := range objects {
@@ -39,12 +43,14 @@ func benchJudgement(b *testing.B, siblings bool) {
 		pod := benchPod(ns, i, controller)
 		objects[i] = listing.Item{Object: workload.ObjectOfPod(pod), Meta: pod}
 		for _, name := range []string{pod.Spec.Volumes[1].Secret.SecretName, pod.Spec.Containers[0].Env[0].ValueFrom.SecretKeyRef.Name} {
-			v.listing.AddSecret(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Data: map[string][]byte{"user": []byte("u")}}, v.trust)
+			addSecret(v, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Data: map[string][]byte{"user": []byte("u")}})
 		}
 		for _, name := range []string{"settings", "kube-root-ca.crt"} {
-			v.listing.AddConfigMap(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Data: map[string]string{"ca.crt": "x"}})
+			m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Data: map[string]string{"ca.crt": "x"}}
+			v.listing.Add(reference.ConfigMap, m, cluster.ConfigMap(m))
 		}
-		v.listing.AddAccount(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "app"}})
+		a := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "app"}}
+		v.listing.Add(reference.ServiceAccount, a, cluster.ServiceAccount(a))
 	}
 	for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap, reference.ServiceAccount, facts.Namespace} {
 		v.listing.SetListed(kind, "", facts.NotAsked)
@@ -103,4 +109,19 @@ func benchPod(ns string, i, controller int) *corev1.Pod {
 			},
 		},
 	}
+}
+
+// withoutKeys follows an API server that nobody has asked yet.
+func withoutKeys(tb testing.TB) *trust.Follower {
+	tb.Helper()
+	f, err := trust.New(&rest.Config{Host: "http://127.0.0.1:1"}, trust.Options{}, metrics.New(), logr.Discard())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return f
+}
+
+func addSecret(v *verifier, s *corev1.Secret) {
+	reducer := cluster.Reducer{Trust: v.trust}
+	v.listing.Add(reference.Secret, s, reducer.Secret(s))
 }

@@ -89,7 +89,7 @@ func (e *embedded) read(value []byte) facts.HeldToken {
 		}
 		return facts.HeldToken{Broken: broken}
 	}
-	return facts.HeldToken{Checked: token.Check(t, e.verifier.trust.Keys)}
+	return facts.HeldToken{Checked: token.Check(t, e.verifier.trust.Trust().Keys())}
 }
 
 func isKubeconfig(value []byte) bool {

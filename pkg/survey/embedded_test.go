@@ -19,7 +19,6 @@ import (
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/listing"
 	"tokenward.dev/tokenward/pkg/reference"
-	"tokenward.dev/tokenward/pkg/token"
 )
 
 // kubeconfig is one with a client certificate, or with a token.
@@ -50,7 +49,7 @@ func TestCredentialsWithinOtherThings(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			v := &verifier{
-				listing: listing.New(), trust: &listing.Trust{Keys: token.NewKeySet(token.KeySetOptions{Unavailable: true})}, now: time.Unix(1000, 0),
+				listing: listing.New(), trust: withoutKeys(t), now: time.Unix(1000, 0),
 			}
 			v.listing.SetListed(reference.ServiceAccount, "", facts.Forbidden)
 			v.listing.SetListed(reference.Secret, "", facts.Forbidden)

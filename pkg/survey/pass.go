@@ -35,10 +35,11 @@ type pass struct {
 }
 
 func (s *Survey) newPass(v *verifier) *pass {
+	lister := listing.NewLister(v.client, s.Templates)
 	return &pass{
-		Survey: s, lister: v.lister, verifier: v,
+		Survey: s, lister: lister, verifier: v,
 		judge:  newJudge(evaluate.Evaluator{Snapshot: s.Snapshot, Now: s.Now}, v),
-		owners: rollup.NewOwners(v.lister.Controller), rollup: rollup.Rollup{},
+		owners: rollup.NewOwners(lister.Controller), rollup: rollup.Rollup{},
 		uses: newTokenUses(v.listing), tokenless: newTokenless(v.listing),
 	}
 }
@@ -125,11 +126,11 @@ func (p *pass) explain(ctx context.Context, out *report.Audit) (refused []listin
 		return nil, err
 	}
 	var more []listing.Refusal
-	if out.Stuck, more, err = explainStuck(ctx, p.lister.Core(), p.Namespace, p.stuck); err != nil {
+	if out.Stuck, more, err = explainStuck(ctx, p.lister.Core, p.Namespace, p.stuck); err != nil {
 		return nil, err
 	}
 	refused = append(refused, more...)
-	if out.Accounts, more, err = accounts(ctx, p.lister.Core().RbacV1().RESTClient(), p.uses.accounts); err != nil {
+	if out.Accounts, more, err = accounts(ctx, p.lister.Core.RbacV1().RESTClient(), p.uses.accounts); err != nil {
 		return nil, err
 	}
 	return append(refused, more...), nil

@@ -8,18 +8,22 @@ package survey
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/listing"
+	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/report"
-	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/trust"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -33,7 +37,7 @@ type Survey struct {
 	Namespace string
 	Selector  labels.Selector
 	// Keys are given besides those that the API server publishes.
-	Keys token.KeySetOptions
+	Keys trust.Options
 	Now  time.Time
 	// Progress gets how many objects of a kind have been read.
 	Progress func(what string, n int)
@@ -42,22 +46,34 @@ type Survey struct {
 // Run makes the survey. It fails only where nothing can be said; what the caller
 // has no right to see is named in the report.
 func (s *Survey) Run(ctx context.Context) (*report.Audit, error) {
-	lister, err := listing.NewLister(s.Config, s.Templates)
+	s.Keys.Settle = settle
+	follower, err := trust.New(s.Config, s.Keys, metrics.New(), logr.Discard())
 	if err != nil {
 		return nil, err
 	}
-	var refused []listing.Refusal
-	trust, err := listing.ReadTrust(ctx, s.Config, s.Keys, s.Now)
+	reducer := cluster.Reducer{Trust: follower}
+	client, err := cluster.NewClient(s.Config, reducer)
 	if err != nil {
-		refused = append(refused, listing.Refusal{What: "the keys that tokens are signed by", Err: err})
+		return nil, err
 	}
-	v := &verifier{lister: lister, listing: listing.New(), trust: trust, now: s.Now}
+	refused, err := settleKeys(ctx, follower)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Keys.Keys) > 0 {
+		refused = nil // those that were given are enough
+	}
+	v := &verifier{client: client, listing: listing.New(), trust: follower, now: s.Now}
 	embedded := newEmbedded(v)
-	loaded, err := lister.Load(ctx, &listing.LoadOptions{
-		Into: v.listing, Trust: trust, Namespace: s.Namespace, Value: embedded.visit, Progress: s.Progress,
+	loaded, err := listing.NewLister(client, s.Templates).Load(ctx, &listing.LoadOptions{
+		Into: v.listing, Reducer: &reducer, Namespace: s.Namespace, Value: embedded.visit, Progress: s.Progress,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the cluster could not be read: %w", err)
+	}
+	// The keys that tokens have shown meanwhile are looked for, too.
+	if _, err := settleKeys(ctx, follower); err != nil {
+		return nil, err
 	}
 	p := s.newPass(v)
 	if err := p.run(ctx); err != nil {
@@ -101,12 +117,30 @@ func incomplete(refused []listing.Refusal) []string {
 // tolerate turns the lack of a right into a refusal. That a kind is not served is
 // no error, and any other error stays one.
 func tolerate(what string, err error) ([]listing.Refusal, error) {
-	switch listing.WhyUnlisted(err) {
+	switch cluster.WhyNot(err) {
 	case facts.Forbidden:
 		return []listing.Refusal{{What: what, Err: err}}, nil
-	case facts.Failed:
-		return nil, fmt.Errorf("%s: %w", what, err)
-	default:
+	case facts.NotAsked, facts.NotServed:
 		return nil, nil
+	default:
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
+}
+
+// settle is over what time the looks at the keys are spread. Each is over a
+// connection of its own: behind a load balancer another API server may answer, and
+// while keys are rolled out it accepts others. Only a key that none shows is gone.
+const settle = time.Second
+
+// settleKeys looks at the keys. Without them tokens are unknown, which is told.
+func settleKeys(ctx context.Context, follower *trust.Follower) ([]listing.Refusal, error) {
+	limited, cancel := context.WithTimeout(ctx, 3*settle)
+	defer cancel()
+	if err := follower.Settle(limited); err != nil {
+		if cluster.WhyNot(err) == facts.Forbidden {
+			err = errors.New("it is forbidden: bind the ClusterRole system:service-account-issuer-discovery, or give the keys with --service-account-key-file")
+		}
+		return []listing.Refusal{{What: "the keys that tokens are signed by", Err: err}}, ctx.Err()
+	}
+	return nil, nil
 }

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/listing"
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/report"
@@ -39,7 +40,8 @@ func TestPodsThatShouldHaveATokenVolume(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			without := newTokenless(listing.New())
-			without.listing.AddAccount(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "app"}})
+			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "app"}}
+			without.listing.Add(reference.ServiceAccount, account, cluster.ServiceAccount(account))
 			without.visit(&listing.Item{Object: workload.ObjectOfPod(tt.pod), Meta: tt.pod}, report.Ref{})
 			got := without.report()
 			if without.pods != tt.pods || without.of != tt.of || (got != nil) != (tt.pods > 0) {

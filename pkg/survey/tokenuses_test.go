@@ -14,7 +14,6 @@ import (
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/report"
 	"tokenward.dev/tokenward/pkg/rollup"
-	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -38,10 +37,11 @@ func TestWorkloadsThatUseATokenSecret(t *testing.T) {
 		}}}, 0},
 	}
 	l := listing.New()
-	l.AddSecret(&corev1.Secret{
+	v := &verifier{listing: l, trust: withoutKeys(t)}
+	addSecret(v, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "app-token", Annotations: map[string]string{corev1.ServiceAccountNameKey: "app"}},
 		Type:       corev1.SecretTypeServiceAccountToken, Data: map[string][]byte{"token": []byte("no token"), "ca.crt": []byte("x")},
-	}, &listing.Trust{Keys: token.NewKeySet(token.KeySetOptions{})})
+	})
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			uses, owners, yes := newTokenUses(l), rollup.NewOwners(nil), true

@@ -4,24 +4,26 @@ import (
 	"context"
 	"time"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/listing"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/trust"
 )
 
 // verifier says what the API server would say to a token, by what was listed and
 // by live reads.
 type verifier struct {
-	lister  *listing.Lister
+	client  *cluster.Client
 	listing *listing.Listing
-	trust   *listing.Trust
+	trust   *trust.Follower
 	now     time.Time
 }
 
 // confirm reads objects live into the listing.
 func (v *verifier) confirm(ctx context.Context, objects []facts.Object) error {
-	return v.lister.Confirm(ctx, v.listing, v.trust, objects)
+	return v.listing.Confirm(ctx, v.client, objects)
 }
 
 // verdict says what the API server would say to a token. Objects that were not

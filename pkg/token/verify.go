@@ -2,6 +2,7 @@ package token
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 	"time"
 
@@ -67,6 +68,9 @@ type Checked struct {
 	Hash   [sha256.Size]byte
 	// Signature is good only for the key set that it was made with.
 	Signature Result
+	// SigningKey names the key that signed the token: the key id in its header, or
+	// "sha256:" and the token's hash where it names none.
+	SigningKey string
 }
 
 // Verify judges a token. All arguments but the token and the time may be nil:
@@ -78,7 +82,14 @@ func Verify(t *Token, keys *KeySet, f *Facts, now time.Time) Result {
 
 // Check does the part of Verify that costs time and needs neither facts nor clock.
 func Check(t *Token, keys *KeySet) Checked {
-	return Checked{Claims: t.Claims, Hash: t.Hash(), Signature: CheckSignature(t, keys)}
+	return Checked{Claims: t.Claims, Hash: t.Hash(), Signature: CheckSignature(t, keys), SigningKey: t.signingKey()}
+}
+
+func (t *Token) signingKey() string {
+	if t.KeyID != "" {
+		return t.KeyID
+	}
+	return "sha256:" + hex.EncodeToString(t.hash[:])
 }
 
 // CheckSignature says what keys and issuers alone say of a token: Valid if its

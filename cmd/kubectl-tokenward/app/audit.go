@@ -25,6 +25,7 @@ import (
 	"tokenward.dev/tokenward/pkg/report"
 	"tokenward.dev/tokenward/pkg/survey"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/trust"
 	"tokenward.dev/tokenward/pkg/version"
 	"tokenward.dev/tokenward/pkg/workload"
 )
@@ -161,8 +162,8 @@ func (o *auditOptions) survey(ctx context.Context) (*survey.Survey, []string, er
 	return s, notes, nil
 }
 
-func (o *auditOptions) keys() (token.KeySetOptions, error) {
-	out := token.KeySetOptions{Issuers: o.issuers, Partial: o.partial}
+func (o *auditOptions) keys() (trust.Options, error) {
+	out := trust.Options{Issuers: o.issuers, Partial: o.partial}
 	for _, file := range o.keyFiles {
 		data, err := os.ReadFile(file)
 		if err != nil {

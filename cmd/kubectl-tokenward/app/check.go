@@ -7,17 +7,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/check"
-	"tokenward.dev/tokenward/pkg/inventory"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policysource"
 	"tokenward.dev/tokenward/pkg/report"
+	"tokenward.dev/tokenward/pkg/trust"
 	"tokenward.dev/tokenward/pkg/version"
 	"tokenward.dev/tokenward/pkg/workload"
 )
@@ -170,15 +169,15 @@ func (o *checkOptions) useCluster(cmd *cobra.Command, out *check.Options) error 
 	if out.Namespace, _, err = o.cluster.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return fmt.Errorf("--live: %w", err)
 	}
-	live, err := inventory.NewLive(config, inventory.SigningOptions{}, logr.Discard())
+	follower, client, err := liveCluster(config, trust.Options{})
 	if err != nil {
 		return fmt.Errorf("--live: %w", err)
 	}
-	if err := live.Reachable(); err != nil {
-		return fmt.Errorf("--live: %w", err)
+	if _, err := client.Core.Discovery().ServerVersion(); err != nil {
+		return fmt.Errorf("--live: the cluster does not answer: %w", err)
 	}
-	_, _ = live.Keys(cmd.Context()) // where they can't be read, tokens are unknown
-	out.Live = live
+	_ = follower.Refresh(cmd.Context(), time.Now()) // where the keys can't be read, tokens are unknown
+	out.Live = client
 	if out.Only {
 		return nil
 	}

@@ -15,10 +15,12 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
-	"tokenward.dev/tokenward/pkg/inventory"
+	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/tokentext"
+	"tokenward.dev/tokenward/pkg/trust"
 )
 
 // verifyOptions are the flags of token verify.
@@ -141,14 +143,14 @@ func (o *verifyOptions) source(cmd *cobra.Command) (keySource, error) {
 	}
 	settle := o.settle
 	if settle == 0 {
-		settle = inventory.DefaultSettle
+		settle = trust.DefaultSettle
 	}
-	live, err := inventory.NewLive(config, inventory.SigningOptions{Issuers: o.issuers, Settle: settle}, logr.Discard())
+	follower, client, err := liveCluster(config, trust.Options{Issuers: o.issuers, Settle: settle})
 	if err != nil {
 		return nil, err
 	}
 	// Once for all tokens. Without a right to the keys objects still tell something.
-	_, err = live.Keys(cmd.Context())
+	err = follower.Refresh(cmd.Context(), time.Now())
 	switch {
 	case err == nil:
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
@@ -159,7 +161,7 @@ func (o *verifyOptions) source(cmd *cobra.Command) (keySource, error) {
 	default:
 		return nil, fmt.Errorf("can't read the API server's keys: %w", err)
 	}
-	return &liveKeys{options: o, live: live, config: config}, nil
+	return &liveKeys{options: o, follower: follower, client: client, config: config}, nil
 }
 
 // statusOf is the message of an API server, without what was done to get it.
@@ -223,22 +225,24 @@ func (k *givenKeys) name() string { return "the files that were given" }
 
 // liveKeys are those of an API server.
 type liveKeys struct {
-	options *verifyOptions
-	live    *inventory.Live
-	config  *rest.Config
+	options  *verifyOptions
+	follower *trust.Follower
+	client   *cluster.Client
+	config   *rest.Config
 }
 
 func (k *liveKeys) keys(ctx context.Context, t *token.Token, notify func(string)) (*token.KeySet, error) {
-	keys := k.live.Known()
+	keys := k.follower.Trust().Keys()
 	if token.CheckSignature(t, keys).Reason == token.KeyUnsettled && k.options.settle > 0 {
 		notify(fmt.Sprintf("The key of this token is not among those of the API server; watching them for %s.", k.options.settle))
-		// Twice the time is enough for all refreshes but those of a roll-out.
+		k.follower.Meet(token.Check(t, keys).SigningKey, "")
+		// Twice the time is enough but where API servers often do not answer.
 		ctx, cancel := context.WithTimeout(ctx, 2*k.options.settle+time.Second)
 		defer cancel()
-		var err error
-		if keys, err = k.live.Settled(ctx); err != nil {
+		if err := k.follower.Settle(ctx); err != nil {
 			return nil, fmt.Errorf("can't read the API server's keys: %w", err)
 		}
+		keys = k.follower.Trust().Keys()
 	}
 	if len(k.options.audiences) > 0 {
 		keys = keys.For(k.options.audiences)
@@ -250,7 +254,7 @@ func (k *liveKeys) gather(ctx context.Context, t *token.Token) *facts.Set {
 	var queries []facts.Query
 	facts.NamedBy(&t.Claims, func(o facts.Object) { queries = append(queries, facts.Query{Object: o, Inside: true}) })
 	var set facts.Set
-	for i, answer := range k.live.Answer(ctx, queries) {
+	for i, answer := range k.client.Answer(ctx, queries) {
 		set.Put(queries[i].Object, answer)
 	}
 	return &set
@@ -296,4 +300,16 @@ func (o *verifyOptions) verify(cmd *cobra.Command, f *tokentext.Found, source ke
 		}
 	}
 	return v, nil
+}
+
+// liveCluster returns what follows a cluster's keys, and what reads its objects.
+func liveCluster(config *rest.Config, o trust.Options) (*trust.Follower, *cluster.Client, error) {
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // reads are bounded by cluster.ParallelReads
+	follower, err := trust.New(config, o, metrics.New(), logr.Discard())
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := cluster.NewClient(config, cluster.Reducer{Trust: follower})
+	return follower, client, err
 }

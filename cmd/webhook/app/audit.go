@@ -8,6 +8,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"tokenward.dev/tokenward/pkg/audit"
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/listing"
 )
 
@@ -28,16 +29,16 @@ func (s *Server) useAudit() error {
 	}
 	config := rest.CopyConfig(s.config)
 	config.QPS, config.Burst = auditQPS, auditBurst
-	lister, err := listing.NewLister(config, templates)
+	client, err := cluster.NewClient(config, cluster.Reducer{})
 	if err != nil {
-		return err
+		return fmt.Errorf("audit: %w", err)
 	}
 	reports, err := reportsclient.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
 	s.auditor = audit.NewAuditor(audit.Options{
-		Lister: lister, Reports: reports,
+		Lister: listing.NewLister(client, templates), Reports: reports,
 		Policies: s.policies.Snapshot, Session: func() audit.Session { return s.inventory.Session() }, Namespaces: s.inventory.Namespaces,
 		Only: s.options.Namespaces, Ready: s.loaded, Settled: s.inventory.Settled, Interval: s.options.AuditInterval, Events: s.options.AuditEvents,
 		Now: time.Now, Metrics: s.metrics, Log: s.log.WithName("audit"),

@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"tokenward.dev/tokenward/pkg/inventory"
 	"tokenward.dev/tokenward/pkg/servingcert"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/trust"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -60,7 +60,7 @@ func NewOptions() *Options {
 		LogLevel: "info", LogFormat: "json",
 		ServiceName: "tokenward", ServingSecret: "tokenward-serving-cert", WebhookConfiguration: "tokenward",
 		ServingCertLifetime: servingcert.DefaultLifetime,
-		SigningKeyRefresh:   inventory.DefaultRefresh, SigningKeySettle: inventory.DefaultSettle,
+		SigningKeyRefresh:   trust.DefaultRefresh, SigningKeySettle: trust.DefaultSettle,
 		AuditInterval: time.Hour,
 	}
 }

@@ -27,7 +27,9 @@ import (
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policysource"
+	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/trust"
 )
 
 // start is a part that runs until its context ends.
@@ -41,7 +43,7 @@ type Server struct {
 	metrics  *metrics.Metrics
 	compiler *policy.Compiler
 	policies policysource.Source
-	source   admission.Source
+	source   source.Source
 	synced   func() bool
 	getCert  func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// trusted says why the API server does not trust the certificate yet, and
@@ -144,7 +146,7 @@ func (s *Server) useSource() error {
 		cluster.Keys = token.NewKeySet(token.KeySetOptions{
 			Keys: keys, Issuers: s.options.ServiceAccountIssuers, Unavailable: len(keys) == 0, Partial: s.options.SigningKeysPartial, Settled: true,
 		})
-		s.source, s.synced = manifestSource{cluster}, func() bool { return true }
+		s.source, s.synced = &source.Stack{Stores: []source.Store{cluster}}, func() bool { return true }
 		return nil
 	}
 	inv, err := inventory.New(s.config, inventory.Options{
@@ -154,7 +156,7 @@ func (s *Server) useSource() error {
 				s.auditor.Touch(namespace)
 			}
 		},
-		Signing: inventory.SigningOptions{
+		Signing: trust.Options{
 			Keys: keys, Issuers: s.options.ServiceAccountIssuers, Partial: s.options.SigningKeysPartial,
 			Refresh: s.options.SigningKeyRefresh, Settle: s.options.SigningKeySettle,
 		},

@@ -1,26 +1,15 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
-	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/facts/manifest"
 )
-
-// manifestSource answers from manifests: the embedded mode.
-type manifestSource struct{ cluster *manifest.Cluster }
-
-// Gather implements admission.Source. Manifests have no races and no delays.
-func (s manifestSource) Gather(_ context.Context, _ time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
-	return s.cluster.Gather(needs)
-}
 
 // readState reads the manifests in a file, or in the YAML and JSON files below
 // a directory.

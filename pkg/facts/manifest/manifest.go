@@ -257,19 +257,9 @@ func (c *Cluster) Declare(id facts.Object, state facts.State) {
 	c.put(id, &object{state: state})
 }
 
-// Gather answers until nothing more is asked.
-func (c *Cluster) Gather(needs func(*facts.Set) []facts.Query) *facts.Set {
-	return facts.Collect(needs, func(queries []facts.Query, set *facts.Set) {
-		for i := range queries {
-			f, _ := c.Answer(&queries[i])
-			set.Put(queries[i].Object, f)
-		}
-	})
-}
-
-// Answer answers one query. It is not told where no manifest speaks of the
+// Lookup implements source.Store. It is not sure where no manifest speaks of the
 // object, so that it is only implied: present or absent.
-func (c *Cluster) Answer(q *facts.Query) (f facts.Fact, told bool) {
+func (c *Cluster) Lookup(q *facts.Query, _ time.Time) (f facts.Fact, told bool) {
 	switch {
 	case q.Kind == facts.TokenSecretsOf:
 		f = c.tokenSecretsOf(q)

@@ -398,7 +398,7 @@ func (b *workbench) change(name string, snapshot *policy.Snapshot, raw []byte) r
 		return &policy.Values{Object: review.Pod.Unstructured(fields, shop), Request: map[string]any{}}
 	}
 	plan := rewrite.New(snapshot, review)
-	return plan.Result(b.cluster.Gather(plan.Needs))
+	return plan.Result(source.Answer(b.cluster, time.Time{}, plan.Needs))
 }
 
 // onlyPlanned fails if anything differs that no change tells of.

@@ -1,4 +1,4 @@
-package inventory
+package trust
 
 import (
 	"context"
@@ -22,13 +22,13 @@ func TestRefreshesBackOff(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 	}))
 	t.Cleanup(server.Close)
-	s, err := newSigning(&rest.Config{Host: server.URL, QPS: -1}, SigningOptions{Refresh: 20 * time.Millisecond}, metrics.New(), logr.Discard())
+	s, err := New(&rest.Config{Host: server.URL, QPS: -1}, Options{Refresh: 20 * time.Millisecond}, metrics.New(), logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stopped := make(chan struct{})
-	go func() { defer close(stopped); s.run(ctx) }()
+	go func() { defer close(stopped); s.Run(ctx) }()
 	started := time.Now()
 	waitFor(t, func() bool { return asked.Load() >= 80 })
 	// More than the doublings that an int64 holds; each waits for its time.
@@ -37,7 +37,7 @@ func TestRefreshesBackOff(t *testing.T) {
 	}
 	stop()
 	<-stopped
-	if !s.tried.Load() || s.Trust().keys.Settled() {
+	if !s.Tried() || s.Settled() {
 		t.Error("failures count as agreement")
 	}
 }
@@ -54,19 +54,19 @@ func TestAnUnknownKeyBringsARefresh(t *testing.T) {
 		_, _ = w.Write([]byte(`{"issuer":"https://issuer.test"}`))
 	}))
 	t.Cleanup(server.Close)
-	s, err := newSigning(&rest.Config{Host: server.URL, QPS: -1}, SigningOptions{Refresh: time.Hour}, metrics.New(), logr.Discard())
+	s, err := New(&rest.Config{Host: server.URL, QPS: -1}, Options{Refresh: time.Hour}, metrics.New(), logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stopped := make(chan struct{})
-	go func() { defer close(stopped); s.run(ctx) }()
+	go func() { defer close(stopped); s.Run(ctx) }()
 	waitFor(t, func() bool { return asked.Load() == 1 && s.tried.Load() })
-	if trust := s.Trust(); !trust.keys.Knows("a") || trust.keys.Settled() {
+	if trust := s.Trust(); !trust.keys.Knows("a") || s.Settled() {
 		t.Errorf("after one look: %+v", trust)
 	}
 	for range 100 {
-		note(s.kick)
+		s.Kick()
 	}
 	waitFor(t, func() bool { return asked.Load() >= 2 })
 	if n := asked.Load(); n > 3 {
@@ -74,4 +74,14 @@ func TestAnUnknownKeyBringsARefresh(t *testing.T) {
 	}
 	stop()
 	<-stopped
+}
+
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen within 30s")
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
