@@ -227,7 +227,7 @@ type liveKeys struct {
 
 func (k *liveKeys) keys(ctx context.Context, t *token.Token, notify func(string)) (*token.KeySet, error) {
 	keys := k.live.Known()
-	if token.CheckSignature(t, keys).Reason == token.KeyUnsettled && k.options.settle > 0 {
+	if token.Check(t, keys).Signature.Reason == token.KeyUnsettled && k.options.settle > 0 {
 		notify(fmt.Sprintf("The key of this token is not among those of the API server; watching them for %s.", k.options.settle))
 		// Twice the time is enough for all refreshes but those of a roll-out.
 		ctx, cancel := context.WithTimeout(ctx, 2*k.options.settle+time.Second)
@@ -268,7 +268,7 @@ func (o *verifyOptions) verify(cmd *cobra.Command, f *tokentext.Found, source ke
 		return nil, err
 	}
 	set := &facts.Set{}
-	if token.CheckSignature(t, keys).Reason != token.ForeignIssuer {
+	if token.Check(t, keys).Signature.Reason != token.ForeignIssuer {
 		set = source.gather(cmd.Context(), t)
 	}
 	named := facts.Named(&t.Claims, set.Get)
