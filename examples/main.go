@@ -15,11 +15,9 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,21 +26,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
+	"tokenward.dev/tokenward/cmd/program"
 	"tokenward.dev/tokenward/cmd/webhook/app"
 )
 
 func main() {
-	os.Exit(run())
-}
-
-func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		return 1
-	}
-	return 0
+	os.Exit(program.Execute(command()))
 }
 
 func command() *cobra.Command {
@@ -71,7 +60,7 @@ func show(ctx context.Context, dir string, once bool) (err error) {
 	options := app.NewOptions()
 	options.ClusterState = filepath.Join(dir, "cluster")
 	options.PolicyFile = filepath.Join(dir, "policy.yaml")
-	options.ServiceAccountKeyFiles = []string{filepath.Join(dir, "keys", "current.pub")}
+	options.Keys.Files = []string{filepath.Join(dir, "keys", "current.pub")}
 	options.SelfSigned, options.CertDir = true, work
 	options.WebhookHost, options.WebhookPort = "127.0.0.1", port
 	options.MetricsAddr, options.HealthAddr, options.ShutdownDelay = "0", "0", 0

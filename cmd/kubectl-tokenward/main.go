@@ -5,18 +5,13 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"tokenward.dev/tokenward/cmd/kubectl-tokenward/app"
+	"tokenward.dev/tokenward/cmd/program"
 )
 
 func main() {
-	os.Exit(run())
-}
-
-func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	return app.Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	os.Exit(program.Run(func(ctx context.Context) int {
+		return app.Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	}))
 }

@@ -1,7 +1,10 @@
 // Package cases runs decisions that are written down as data: a case file says
 // what a cluster holds, which policies there are, what is requested, and what
 // the verdict must be. Go tests, the command line and the end-to-end tests run
-// the same files. It imports policy, facts and workload.
+// the same files.
+//
+// It imports policy and policy/rewrite to judge, facts and facts/manifest for what
+// the cluster holds, workload, reference, token and strictyaml; and no client.
 package cases
 
 import (

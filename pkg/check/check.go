@@ -211,7 +211,7 @@ func (o *Options) judge(evaluator *evaluate.Evaluator, objects []object) (*repor
 		}
 		for j := range result.Findings {
 			f := &result.Findings[j]
-			one := report.Of(subject, &f.Finding)
+			one := report.NewResult(subject, &f.Finding)
 			one.Would, one.WouldPolicies = f.Would, f.WouldPolicies
 			one.Source = object.position(f.Path)
 			r.Results = append(r.Results, one)

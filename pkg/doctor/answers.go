@@ -170,7 +170,7 @@ func (w *walk) permissions(ctx context.Context) Step {
 // bind is the cure for an account without rights.
 func (w *walk) bind() string {
 	const role = " Narrow is better: a Role of your own, with the verbs and resources that the program needs."
-	if w.token == nil || !printable(w.token.Claims.Namespace+"/"+w.token.Claims.ServiceAccount.Name) {
+	if w.token == nil || !areNames(w.token.Claims.Namespace+"/"+w.token.Claims.ServiceAccount.Name) {
 		return "Bind a Role to this user." + role
 	}
 	account := w.token.Claims.Namespace + ":" + w.token.Claims.ServiceAccount.Name

@@ -3,8 +3,8 @@
 // the certificate, the answers, the rights. It stops at the first link that is
 // broken, and names the cure.
 //
-// It imports packages token and tokentext. Files, resolver, dialer and clock come
-// with an Environment. Nothing that it reports holds any part of a token.
+// It imports packages printable, token and tokentext, and Kubernetes' clients.
+// Files, resolver, dialer and clock come with an Environment. Nothing that it reports holds any part of a token.
 package doctor
 
 import (
@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/pkg/printable"
 	"tokenward.dev/tokenward/pkg/token"
 )
 
@@ -95,6 +96,9 @@ func (r *Report) Broken() *Step {
 	return nil
 }
 
+// maxSeen bounds what is said of a link.
+const maxSeen = 4 << 10
+
 // walk is what is known on the way.
 type walk struct {
 	Environment
@@ -121,28 +125,29 @@ func ok(seen string) Step           { return Step{Status: OK, Seen: seen} }
 func note(seen, cure string) Step   { return Step{Status: Note, Seen: seen, Cure: cure} }
 func failed(seen, cure string) Step { return Step{Status: Failed, Seen: seen, Cure: cure} }
 
-// Examine follows the chain. told is called after each step; it may be nil.
-func Examine(ctx context.Context, e Environment, t Target, told func(Step)) *Report {
+// Examine follows the chain. report is called after each step; it may be nil.
+func Examine(ctx context.Context, e Environment, t Target, report func(Step)) *Report {
 	w := &walk{Environment: e, Target: t, config: rest.CopyConfig(t.Config)}
 	w.config.Dial = e.Dial
 	w.config.Timeout = e.Patience
 	w.config.QPS = -1
-	var report Report
+	var chain Report
 	for _, l := range w.links() {
 		if l.skip != nil && l.skip() {
 			continue
 		}
 		step := l.look(ctx)
 		step.Name = l.name
-		report.Steps = append(report.Steps, step)
-		if told != nil {
-			told(step)
+		step.Seen = printable.Text(step.Seen, maxSeen) // servers and certificates say anything
+		chain.Steps = append(chain.Steps, step)
+		if report != nil {
+			report(step)
 		}
 		if step.Status == Failed {
 			break
 		}
 	}
-	return &report
+	return &chain
 }
 
 func (w *walk) links() []link {

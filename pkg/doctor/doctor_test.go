@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"io/fs"
 	"log"
@@ -176,7 +177,7 @@ func TestTheBrokenLinkIsNamed(t *testing.T) {
 		{"an empty token file", func(w *world) { w.files[dir+"token"] = "" }, TokenFile, "is empty", "projected"},
 		{"something that is no token", func(w *world) { w.files[dir+"token"] = w.files[dir+"ca.crt"] }, Claims, "a certificate, not a token", "as it is"},
 		{"base64", func(w *world) { w.files[dir+"token"] = "Bearer " + w.files[dir+"token"] }, Claims, `such as "Bearer"`, "as it is"},
-		{"expired, and not renewed", func(w *world) { w.now = w.now.Add(2 * time.Hour) }, Expiry, "expired 70 min ago", "subPath"},
+		{"expired, and not renewed", func(w *world) { w.now = w.now.Add(2 * time.Hour) }, Expiry, "expired 70m ago", "subPath"},
 		{"not valid yet", func(w *world) { w.now = w.now.Add(-2 * time.Hour) }, Expiry, "not valid before", "clocks"},
 		{"no CA", func(w *world) { delete(w.files, dir+"ca.crt") }, CA, "there is no ", "kube-root-ca.crt"},
 		{"a CA that is none", func(w *world) { w.files[dir+"ca.crt"] = "x" }, CA, "certificates: none", "kube-root-ca.crt"},
@@ -308,5 +309,15 @@ func TestTheWrongCA(t *testing.T) {
 	broken := Examine(t.Context(), w.environment(), w.target, nil).Broken()
 	if broken == nil || broken.Name != TLS || !strings.Contains(broken.Seen, "not by the one that is trusted here") {
 		t.Errorf("%+v", broken)
+	}
+}
+
+func TestWhatOthersSayDoesNotControlTheTerminal(t *testing.T) {
+	w := newWorld(t)
+	environment := w.environment()
+	environment.ReadFile = func(string) ([]byte, error) { return nil, errors.New("on fire\x1b[2J\n\u202e\x9b!") }
+	broken := Examine(t.Context(), environment, w.target, nil).Broken()
+	if broken == nil || !strings.HasSuffix(broken.Seen, ": on fire [2J !") {
+		t.Errorf("%+q", broken)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"tokenward.dev/tokenward/pkg/token"
@@ -52,7 +53,7 @@ func (w *walk) written(path string) string {
 	if err != nil {
 		return ""
 	}
-	return ", written " + span(w.Now().Sub(at)) + " ago"
+	return ", written " + duration.HumanDuration(w.Now().Sub(at)) + " ago"
 }
 
 func (w *walk) claims(context.Context) Step {
@@ -61,13 +62,13 @@ func (w *walk) claims(context.Context) Step {
 		w.token = t
 		return ok(fmt.Sprintf("a %s token of %s", t.Claims.Kind, subject(t)))
 	}
-	found, pasteErr := tokentext.Read([]byte(w.config.BearerToken))
+	found, readErr := tokentext.Read([]byte(w.config.BearerToken))
 	var not *tokentext.NotToken
 	switch {
-	case errors.As(pasteErr, &not) && !w.InPod && strings.Contains(not.What, "opaque"):
+	case errors.As(readErr, &not) && !w.InPod && strings.Contains(not.What, "opaque"):
 		return note("an opaque token, in which nothing can be read", "")
-	case pasteErr != nil:
-		return failed(pasteErr.Error(), "Put a token into the file, as it is.")
+	case readErr != nil:
+		return failed(readErr.Error(), "Put a token into the file, as it is.")
 	case found[0].Damage != nil:
 		return failed("the token is damaged: "+found[0].Damage.String(), "Copy it again, or mount a projected token.")
 	}
@@ -77,17 +78,18 @@ func (w *walk) claims(context.Context) Step {
 func subject(t *token.Token) string {
 	c := &t.Claims
 	text := c.Namespace + "/" + c.ServiceAccount.Name
-	if c.Kind == token.Other || !printable(text) {
+	if c.Kind == token.Other || !areNames(text) {
 		return "somebody who is no service account"
 	}
-	if c.Pod != nil && printable(c.Pod.Name) {
+	if c.Pod != nil && areNames(c.Pod.Name) {
 		text += ", bound to the pod " + c.Pod.Name
 	}
 	return text
 }
 
-// printable keeps what anybody may have written from controlling a terminal.
-func printable(text string) bool {
+// areNames reports whether these are names of objects, separated by slashes: a
+// token may say anything.
+func areNames(text string) bool {
 	for part := range strings.SplitSeq(text, "/") {
 		if len(validation.IsDNS1123Subdomain(part)) > 0 {
 			return false
@@ -108,11 +110,11 @@ func (w *walk) expiry(context.Context) Step {
 		if w.InPod {
 			cure = "The kubelet renews the file, but not where it is mounted by subPath, and not a copy of it: mount the whole volume. If it is one, look at the kubelet's log: it can't get a token."
 		}
-		return failed("expired "+span(now.Sub(c.Expires))+" ago", cure)
+		return failed("expired "+duration.HumanDuration(now.Sub(c.Expires))+" ago", cure)
 	case c.NotBefore.After(now.Add(token.Leeway)):
 		return failed("not valid before "+c.NotBefore.UTC().Format(time.RFC3339), "The clocks of this machine and of the API server differ: set them right.")
 	}
-	text := "expires in " + span(c.Expires.Sub(now))
+	text := "expires in " + duration.HumanDuration(c.Expires.Sub(now))
 	if w.InPod && c.Expires.Sub(now) < 10*time.Minute {
 		return note(text, "The kubelet should have renewed it by now; the program must read the file again, too.")
 	}
@@ -168,7 +170,7 @@ func (w *walk) ca(context.Context) Step {
 	names := make([]string, 0, len(certificates))
 	for _, c := range certificates {
 		if w.Now().After(c.NotAfter) {
-			names = append(names, quoted(c.Subject)+" (expired "+span(w.Now().Sub(c.NotAfter))+" ago)")
+			names = append(names, quoted(c.Subject)+" (expired "+duration.HumanDuration(w.Now().Sub(c.NotAfter))+" ago)")
 			continue
 		}
 		names = append(names, quoted(c.Subject))
@@ -190,18 +192,4 @@ func cause(err error) string {
 		}
 		err = inner
 	}
-}
-
-// span is a duration in one unit.
-func span(d time.Duration) string {
-	d = max(d, -d)
-	switch {
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }

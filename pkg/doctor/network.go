@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/client-go/rest"
 )
 
@@ -141,7 +142,7 @@ func (w *walk) verify(chain []*x509.Certificate, name string) Step {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case err == nil:
-		return ok("the certificate is good, by the CA " + quoted(leaf.Issuer) + ", for " + span(leaf.NotAfter.Sub(w.Now())))
+		return ok("the certificate is good, by the CA " + quoted(leaf.Issuer) + ", for " + duration.HumanDuration(leaf.NotAfter.Sub(w.Now())))
 	case errors.As(err, &unknown):
 		return failed("the server's certificate is by the CA "+quoted(leaf.Issuer)+", and not by the one that is trusted here",
 			"The CA of the cluster was changed, or this is another server. In a pod: the ConfigMap kube-root-ca.crt has the CA of today; where a token Secret is mounted, its ca.crt is old.")
@@ -158,9 +159,9 @@ func expired(chain []*x509.Certificate, w *walk) string {
 	now, leaf := w.Now(), chain[0]
 	switch {
 	case now.After(leaf.NotAfter):
-		return "the server's certificate expired " + span(now.Sub(leaf.NotAfter)) + " ago"
+		return "the server's certificate expired " + duration.HumanDuration(now.Sub(leaf.NotAfter)) + " ago"
 	case now.Before(leaf.NotBefore):
-		return "the server's certificate is not valid yet, for " + span(leaf.NotBefore.Sub(now))
+		return "the server's certificate is not valid yet, for " + duration.HumanDuration(leaf.NotBefore.Sub(now))
 	}
 	return "a CA of the server's certificate has expired"
 }

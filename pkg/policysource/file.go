@@ -1,45 +1,46 @@
 package policysource
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
 
+	"tokenward.dev/tokenward/pkg/filewatch"
+	"tokenward.dev/tokenward/pkg/logonce"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
 )
 
-// reloadInterval is how often a policy file is read again. Reading it is cheap,
-// and sees every way in which files change, ConfigMap mounts included.
+// reloadInterval is how often a policy file is read again.
 const reloadInterval = 500 * time.Millisecond
 
 // File takes policies from a file, and keeps the last good version.
 type File struct {
 	inForce
-	path    string
-	content []byte // that was loaded last
-	coming  []byte // that was seen last: a file that is being written is not read
-	broken  string // what is wrong with the file as it is now
+	path     string
+	watched  *filewatch.File // nil without a file
+	failures *logonce.Failures
 }
 
 // NewFile reads the file; an empty path means the built-in defaults alone. A
 // file that does not compile is an error that names document, line and field.
 func NewFile(path string, compiler *policy.Compiler, options policy.Options, m *metrics.Metrics, log logr.Logger) (*File, error) {
-	f := &File{inForce: inForce{compiler: compiler, options: options, metrics: m, log: log}, path: path}
+	f := &File{inForce: inForce{compiler: compiler, options: options, metrics: m, log: log}, path: path, failures: logonce.New(log)}
 	if path == "" {
 		f.use(nil, 0)
 		return f, nil
 	}
-	content, err := os.ReadFile(path)
-	if err != nil {
+	var err error
+	var unreadable *fs.PathError
+	if f.watched, err = filewatch.Read(path, f.load); errors.As(err, &unreadable) {
 		return nil, fmt.Errorf("policy file: %w", err)
 	}
-	return f, f.load(content)
+	return f, err
 }
 
 // Synced implements Source: a file is read before there is a File.
@@ -50,48 +51,27 @@ func (f *File) Lead(context.Context) error { return nil }
 
 // Start reloads the file when it changes, until the context ends.
 func (f *File) Start(ctx context.Context) error {
-	if f.path == "" {
-		return nil
+	if f.watched != nil {
+		f.watched.Follow(ctx, reloadInterval, f.report)
 	}
-	tick := time.NewTicker(reloadInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			f.reload()
-		}
-	}
+	return nil
 }
 
-func (f *File) reload() {
+// report tells what a look at the file came to.
+func (f *File) report(news bool, err error) {
 	f.countExpired()
-	content, err := os.ReadFile(f.path)
-	if err == nil {
-		settled := bytes.Equal(content, f.coming)
-		f.coming = content
-		if !settled || bytes.Equal(content, f.content) {
-			return
-		}
-		err = f.load(content)
-	} else {
-		f.content = nil // what comes next is new
-	}
-	if err != nil {
-		if f.broken != err.Error() {
-			f.broken = err.Error()
-			f.metrics.Policies.WithLabelValues("false").Set(1)
-			f.log.Error(err, "The policy file can't be used; the last good version stays in force", "file", f.path)
-		}
+	if !news {
 		return
 	}
-	f.broken = ""
-	f.log.Info("Policies reloaded", "file", f.path, "policies", f.Snapshot().Policies())
+	if f.failures.Report("load", err, "The policy file can't be used; the last good version stays in force", "file", f.path) {
+		f.metrics.Policies.WithLabelValues("false").Set(1)
+	}
+	if err == nil {
+		f.log.Info("Policies reloaded", "file", f.path, "policies", f.Snapshot().Policies())
+	}
 }
 
 func (f *File) load(content []byte) error {
-	f.content = content
 	policies, err := f.compiler.Parse(f.path, content)
 	if err != nil {
 		return err

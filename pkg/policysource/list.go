@@ -16,31 +16,34 @@ import (
 )
 
 // List reads the policies of an API server once: those that it serves now, as a
-// Cluster would use them. A cluster that has no such kind has none.
-func List(ctx context.Context, config *rest.Config, compiler *policy.Compiler) ([]*policy.Policy, error) {
+// Cluster would use them. A cluster that has no such kind has none. The notes
+// name policies that are not wholly in force.
+func List(ctx context.Context, config *rest.Config, compiler *policy.Compiler) (policies []*policy.Policy, notes []string, err error) {
 	c, err := NewCluster(config, compiler, policy.Options{}, metrics.New(), logr.Discard())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	list, err := c.client.List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the cluster's TokenPolicies: %w", err)
+		return nil, nil, fmt.Errorf("the cluster's TokenPolicies: %w", err)
 	}
-	policies := make([]*policy.Policy, 0, len(list.Items))
 	for i := range list.Items {
 		k, err := c.read(&list.Items[i])
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if k.compiled == nil {
-			k.compiled, _ = compiler.Compile(k.object) // what is wrong with it stands in its status
+			k.compiled, k.errs = compiler.Compile(k.object)
+		}
+		if len(k.errs) > 0 {
+			notes = append(notes, fmt.Sprintf("TokenPolicy %s is not wholly in force: %s", k.object.Name, k.errs.ToAggregate()))
 		}
 		policies = append(policies, k.compiled)
 	}
-	return policies, nil
+	return policies, notes, nil
 }
 
 // Read reads the policies in files. A name may be there only once.

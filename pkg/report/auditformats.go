@@ -10,25 +10,11 @@ import (
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
-	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/printable"
 )
 
-// AuditWriter writes an audit in one format.
-type AuditWriter func(io.Writer, *Audit, Options) error
-
-// AuditFormats returns the formats for audits, by name.
-func AuditFormats() map[string]AuditWriter {
-	plain := func(write Writer) AuditWriter {
-		return func(w io.Writer, a *Audit, o Options) error { return write(w, a.plain(), o) }
-	}
-	return map[string]AuditWriter{
-		"table": auditTable, "wide": auditWide, "json": auditJSON, "yaml": auditYAML, "html": auditHTML,
-		"sarif": plain(writeSARIF), "junit": plain(writeJUnit),
-	}
-}
-
-// plain returns the findings alone, for formats that know nothing else.
-func (a *Audit) plain() *Report {
+// findings returns the findings alone, for formats that know nothing else.
+func (a *Audit) findings() *Report {
 	r := &Report{}
 	for i := range a.Workloads {
 		w := &a.Workloads[i]
@@ -56,13 +42,13 @@ const bareNote = "nobody makes this pod again: keep its manifest before you dele
 type auditDocument struct {
 	APIVersion string       `json:"apiVersion"`
 	Kind       string       `json:"kind"`
-	Summary    AuditSummary `json:"summary"`
+	Summary    auditSummary `json:"summary"`
 	Audit      `json:",inline"`
 	Checks     []checkInfo `json:"checks,omitempty"`
 }
 
-// AuditSummary counts.
-type AuditSummary struct {
+// auditSummary counts.
+type auditSummary struct {
 	// Workloads with findings, by the strongest action of those.
 	Deny  int `json:"deny"`
 	Warn  int `json:"warn"`
@@ -78,9 +64,9 @@ type AuditSummary struct {
 	Needless    int `json:"needlessTokens"`
 }
 
-// Summary counts what was found. The audit must be sorted.
-func (a *Audit) Summary() AuditSummary {
-	s := AuditSummary{Stuck: len(a.Stuck), DeadSecrets: len(a.Dead)}
+// summary counts what was found.
+func (a *Audit) summary() auditSummary {
+	s := auditSummary{Stuck: len(a.Stuck), DeadSecrets: len(a.Dead)}
 	for i := range a.Workloads {
 		w := &a.Workloads[i]
 		switch w.strongest() {
@@ -129,17 +115,16 @@ func (w *Workload) strongest() v1alpha1.Action {
 }
 
 func (a *Audit) document() auditDocument {
-	d := auditDocument{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Audit", Summary: a.Summary(), Audit: *a}
-	checks := policy.Checks()
-	for i := range checks {
-		c := &checks[i]
-		if slices.ContainsFunc(a.Workloads, func(w Workload) bool {
-			return slices.ContainsFunc(w.Findings, func(f Fault) bool { return f.Check == c.ID })
-		}) {
-			d.Checks = append(d.Checks, checkInfo{ID: c.ID, Title: c.Title, Problem: c.Problem, Remedy: c.Remedy})
-		}
+	return auditDocument{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "Audit", Summary: a.summary(), Audit: *a, Checks: checksThat(a.has),
 	}
-	return d
+}
+
+// has reports whether a check has found something.
+func (a *Audit) has(check string) bool {
+	return slices.ContainsFunc(a.Workloads, func(w Workload) bool {
+		return slices.ContainsFunc(w.Findings, func(f Fault) bool { return f.Check == check })
+	})
 }
 
 func auditJSON(w io.Writer, a *Audit, _ Options) error { return encodeJSON(w, a.document()) }
@@ -151,7 +136,7 @@ func auditWide(w io.Writer, a *Audit, _ Options) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) {
 		for i := range cells {
-			cells[i] = shown(cells[i])
+			cells[i] = printable.Text(cells[i], maxText)
 		}
 		_, _ = fmt.Fprintln(table, strings.Join(cells, "\t"))
 	}

@@ -18,7 +18,7 @@ var auditPage string //nolint:gochecknoglobals // embedded, never written to
 // page is what the template of the audit's page gets.
 type page struct {
 	*Audit
-	Summary    AuditSummary
+	Summary    auditSummary
 	Checks     map[string]policy.Check
 	Used       []string // checks that found something
 	Namespaces []string
@@ -38,12 +38,10 @@ type edge struct {
 
 // auditHTML writes one file that needs nothing else, for a browser.
 func auditHTML(w io.Writer, a *Audit, _ Options) error {
-	p := page{Audit: a, Summary: a.Summary(), Checks: map[string]policy.Check{}}
+	p := page{Audit: a, Summary: a.summary(), Checks: map[string]policy.Check{}}
 	for _, c := range policy.Checks() {
 		p.Checks[c.ID] = c
-		if slices.ContainsFunc(a.Workloads, func(w Workload) bool {
-			return slices.ContainsFunc(w.Findings, func(f Fault) bool { return f.Check == c.ID })
-		}) {
+		if a.has(c.ID) {
 			p.Used = append(p.Used, c.ID)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/printable"
 )
 
 // auditText builds what people read.
@@ -25,8 +26,8 @@ func (t *auditText) heading(text string) {
 }
 
 func (t *auditText) paragraph(indent int, first, text string) {
-	text = shown(strings.Join(strings.Fields(text), " ")) // claims and events are anybody's words
-	for i, line := range wrap(first+text, lineWidth-indent) {
+	text = printable.Text(text, maxText) // claims and events are anybody's words
+	for i, line := range printable.Wrap(first+text, lineWidth-indent) {
 		pad := strings.Repeat(" ", indent)
 		if i > 0 && first != "" {
 			pad += "  "
@@ -73,7 +74,7 @@ func (t *auditText) workload(w *Workload, recorded map[string]int) {
 		}
 		if !told {
 			told = true
-			t.heading(w.String() + w.count())
+			t.heading(printable.Name(w.String()) + w.count())
 			if w.Bare {
 				t.paragraph(2, "", bareNote)
 			}
@@ -134,7 +135,7 @@ func (t *auditText) stuck(a *Audit) {
 	t.heading("Stuck pods")
 	for i := range a.Stuck {
 		s := &a.Stuck[i]
-		t.WriteString("  " + s.Pod.String() + ": " + s.Reason + " since " + s.Since.Format(time.RFC3339) + "\n")
+		t.WriteString("  " + printable.Name(s.Pod.String()) + ": " + printable.Name(s.Reason) + " since " + s.Since.Format(time.RFC3339) + "\n")
 		for _, cause := range s.Causes {
 			t.paragraph(4, "- ", cause)
 		}
@@ -191,7 +192,7 @@ func (t *auditText) accounts(a *Audit) {
 			t.WriteString("  and " + strconv.Itoa(len(needless)-most) + " more (-o wide lists them)\n")
 			break
 		}
-		t.WriteString("  " + name + "\n")
+		t.paragraph(2, "", name)
 	}
 	t.paragraph(2, "", "As far as roles tell nobody needs these: set automountServiceAccountToken: false.")
 	t.WriteString("\n")
@@ -210,7 +211,7 @@ func (t *auditText) incomplete(a *Audit) {
 
 // line sums the audit up in words.
 func (a *Audit) line() string {
-	s := a.Summary()
+	s := a.summary()
 	text := fmt.Sprintf("%s and %s judged by %s: ", plural(a.Judged.Pods, "pod"), plural(a.Judged.Templates, "template"), policies(a.Judged.Policies))
 	if s.Deny+s.Warn+s.Audit+s.DryRun+s.Stuck+s.DeadSecrets+s.Dead == 0 {
 		text += "nothing found"
@@ -232,7 +233,7 @@ func (a *Audit) line() string {
 	if s.Unknown > 0 {
 		text += fmt.Sprintf("; %s unknown", plural(s.Unknown, "finding"))
 	}
-	return strings.Join(wrap(text, lineWidth), "\n")
+	return strings.Join(printable.Wrap(text, lineWidth), "\n")
 }
 
 func policies(n int) string {

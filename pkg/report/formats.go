@@ -11,32 +11,11 @@ import (
 	"tokenward.dev/tokenward/pkg/policy"
 )
 
-// Options say how to write a report.
-type Options struct {
-	// Colour is for terminals alone.
-	Colour bool
-	// FailOn is from which action on a finding is a failure (JUnit); Warn if empty,
-	// and Off for none.
-	FailOn v1alpha1.Action
-	// Version of the program, for formats that tell it; may be empty.
-	Version string
-}
-
-// Writer writes a report in one format.
-type Writer func(io.Writer, *Report, Options) error
-
-// Formats returns the formats for reports, by name.
-func Formats() map[string]Writer {
-	return map[string]Writer{
-		"table": writeTable, "wide": writeWide, "json": writeJSON, "yaml": writeYAML, "sarif": writeSARIF, "junit": writeJUnit,
-	}
-}
-
 // document is the report as JSON and YAML have it. docs/check.md tells of it.
 type document struct {
 	APIVersion string     `json:"apiVersion"`
 	Kind       string     `json:"kind"`
-	Summary    Summary    `json:"summary"`
+	Summary    summary    `json:"summary"`
 	Results    []Result   `json:"results"`
 	Provided   []Provided `json:"provided,omitempty"`
 	// Checks tell more of those that found something.
@@ -53,19 +32,26 @@ type checkInfo struct {
 func (r *Report) document() document {
 	d := document{
 		APIVersion: v1alpha1.GroupVersion.String(), Kind: "Report",
-		Summary: r.Summary(), Results: r.Results, Provided: r.Provided,
+		Summary: r.summary(), Results: r.Results, Provided: r.Provided,
 	}
 	if d.Results == nil {
 		d.Results = []Result{}
 	}
-	checks := policy.Checks()
-	for i := range checks {
-		c := &checks[i]
-		if slices.ContainsFunc(r.Results, func(f Result) bool { return f.Check == c.ID }) {
-			d.Checks = append(d.Checks, checkInfo{ID: c.ID, Title: c.Title, Problem: c.Problem, Remedy: c.Remedy})
+	d.Checks = checksThat(func(id string) bool {
+		return slices.ContainsFunc(r.Results, func(f Result) bool { return f.Check == id })
+	})
+	return d
+}
+
+// checksThat describes the checks that have found something.
+func checksThat(found func(id string) bool) []checkInfo {
+	var out []checkInfo
+	for _, c := range policy.Checks() {
+		if found(c.ID) {
+			out = append(out, checkInfo{ID: c.ID, Title: c.Title, Problem: c.Problem, Remedy: c.Remedy})
 		}
 	}
-	return d
+	return out
 }
 
 func writeJSON(w io.Writer, r *Report, _ Options) error { return encodeJSON(w, r.document()) }

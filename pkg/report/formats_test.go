@@ -114,7 +114,7 @@ func TestJSONAndYAMLSayTheSame(t *testing.T) {
 	if y, _ := json.Marshal(b); !bytes.Equal(x, y) {
 		t.Errorf("JSON %s\nYAML %s", x, y)
 	}
-	want := Summary{Objects: 3, Deny: 1, Audit: 1, Unknown: 1, DryRun: 1}
+	want := summary{Objects: 3, Deny: 1, Audit: 1, Unknown: 1, DryRun: 1}
 	if a.APIVersion != "tokenward.dev/v1alpha1" || a.Kind != "Report" || a.Summary != want || len(a.Results) != 3 || len(a.Provided) != 2 || len(a.Checks) != 3 {
 		t.Errorf("%+v", a)
 	}
@@ -249,14 +249,26 @@ func TestAtLeastCountsWhatIsInForce(t *testing.T) {
 	}
 }
 
-func TestNoControlCharacterReachesTheTerminal(t *testing.T) {
-	evil := Object{APIVersion: "v1", Kind: "Pod", Name: "a\x1b[2Jb", Template: "t\rx", Source: &Position{"f\n.yaml", 1, 1}}
+// A message of an API server and a name in a manifest are anybody's words.
+func TestNothingStrangeReachesATerminalOrALogOfCI(t *testing.T) {
+	const strange = "\x1b[2J\x07\u009b\u202e\xff"
+	evil := Object{APIVersion: "v1", Kind: "Pod", Name: "a" + strange, Template: "t\r" + strange, Source: &Position{"f\n.yaml", 1, 1}}
 	r := &Report{Objects: []Object{evil}, Results: []Result{{
-		Check: "token-valid", Action: v1alpha1.Warn, Subject: evil, About: "Secret \x07", Message: "m", Notes: []string{"n\x1b"}, Source: &Position{"f\n.yaml", 2, 1},
-	}}, Provided: []Provided{{Object: "Secret \x1b", By: "x"}}}
-	for _, format := range []string{"table", "wide"} {
-		if text := write(t, format, r, Options{}); strings.ContainsAny(text, "\x1b\x07\r") || strings.Contains(text, "f\n") {
-			t.Errorf("%s: %q", format, text)
+		Check: "token-valid", Action: v1alpha1.Warn, Subject: evil, About: "Secret " + strange, Message: strange + "m", Notes: []string{"n" + strange}, Source: &Position{"f\n.yaml", 2, 1},
+	}}, Provided: []Provided{{Object: "Secret " + strange, By: strange + "x"}}}
+	for _, format := range []string{"table", "wide", "junit", "sarif"} {
+		if text := write(t, format, r, Options{}); strings.ContainsAny(text, "\x1b\x07\r\u009b\u202e\ufffd") || strings.Contains(text, "f\n") {
+			t.Errorf("%s: %+q", format, text)
+		}
+	}
+	results := []TestResult{{Name: "a" + strange, Differences: []string{"got\n" + strange}}, {Name: "b", Error: strange}}
+	for _, format := range []string{"text", "junit"} {
+		var b bytes.Buffer
+		if err := TestFormats()[format](&b, results, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if text := b.String(); strings.ContainsAny(text, "\x1b\x07\u009b\u202e\ufffd") {
+			t.Errorf("results as %s: %+q", format, text)
 		}
 	}
 }

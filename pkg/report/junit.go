@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/printable"
 )
 
 // writeJUnit has a test case for each object. It fails for the findings at or
@@ -19,9 +20,10 @@ func writeJUnit(w io.Writer, r *Report, o Options) error {
 	suite := junitSuite{Name: "tokenward", Tests: len(r.Objects)}
 	for i := range r.Objects {
 		object := &r.Objects[i]
-		c := junitCase{ClassName: object.Kind, Name: object.String()}
+		c := junitCase{ClassName: printable.Name(object.Kind), Name: printable.Name(object.String())}
 		if object.Source != nil {
-			c.ClassName, c.File = object.Source.File, object.Source.File
+			c.File = printable.Name(object.Source.File)
+			c.ClassName = c.File
 		}
 		var failures, others []string
 		for j := range r.Results {
@@ -48,9 +50,9 @@ func writeJUnit(w io.Writer, r *Report, o Options) error {
 func (f *Result) line() string {
 	where := ""
 	if f.Source != nil {
-		where = fmt.Sprintf("%s:%d: ", f.Source.File, f.Source.Line)
+		where = fmt.Sprintf("%s:%d: ", printable.Name(f.Source.File), f.Source.Line)
 	}
-	text := where + f.label() + " " + f.Check + ": " + f.Message
+	text := where + f.label() + " " + f.Check + ": " + printable.Text(f.Message, maxText)
 	if more := f.remarks(); len(more) > 0 {
 		text += " (" + strings.Join(more, "; ") + ")"
 	}

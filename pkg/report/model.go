@@ -83,8 +83,8 @@ type Provided struct {
 	By     string `json:"by"`
 }
 
-// Of returns the result for a finding that is in force on an object.
-func Of(subject Object, f *policy.Finding) Result {
+// NewResult returns the result for a finding that is in force on an object.
+func NewResult(subject Object, f *policy.Finding) Result {
 	return Result{
 		Check: f.Check, Action: f.Action, State: f.State.String(), Message: f.Message,
 		Subject: subject, About: f.Object.String(), Path: f.Path, Policies: f.Policies, Exempted: f.Exempted,
@@ -133,8 +133,8 @@ func rank(a v1alpha1.Action) int {
 	return slices.Index([]v1alpha1.Action{v1alpha1.Off, v1alpha1.Audit, v1alpha1.Warn, v1alpha1.Deny}, a)
 }
 
-// Summary counts.
-type Summary struct {
+// summary counts.
+type summary struct {
 	Objects int `json:"objects"`
 	Deny    int `json:"deny"`
 	Warn    int `json:"warn"`
@@ -145,9 +145,9 @@ type Summary struct {
 	DryRun int `json:"dryRun"`
 }
 
-// Summary returns how many findings there are of each kind.
-func (r *Report) Summary() Summary {
-	s := Summary{Objects: len(r.Objects)}
+// summary returns how many findings there are of each kind.
+func (r *Report) summary() summary {
+	s := summary{Objects: len(r.Objects)}
 	for i := range r.Results {
 		f := &r.Results[i]
 		if f.Would != "" {

@@ -1,38 +1,49 @@
 // Package report writes results for people and for machines: what was found in
-// objects (Report), and the results of cases (TestResult). It imports package
-// policy for the table of checks and its findings, and none of the packages
-// that make reports.
+// objects (Report), in a cluster (Audit), and the results of cases (TestResult).
+//
+// It imports packages apis and facts for words, policy for the table of checks and
+// its findings, and printable; and none of the packages that make reports.
 package report
 
 import (
 	"io"
-	"maps"
-	"slices"
+
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 )
 
-// TestResult is the result of one case.
-type TestResult struct {
-	// Name of the case: the path of its file.
-	Name string `json:"name"`
-	// Differences between the verdict and what the case expects; none if it passes.
-	Differences []string `json:"differences,omitempty"`
-	// Error says why the case could not be run, if it could not.
-	Error string `json:"error,omitempty"`
+// Options say how to write a report.
+type Options struct {
+	// Colour is for terminals alone.
+	Colour bool
+	// FailOn is from which action on a finding is a failure (JUnit); Warn if empty,
+	// and Off for none.
+	FailOn v1alpha1.Action
+	// Version of the program, for formats that tell it; may be empty.
+	Version string
 }
 
-// Failed reports whether the case ran and failed.
-func (r TestResult) Failed() bool { return len(r.Differences) > 0 }
+// Writer writes results in one format.
+type Writer[T any] func(io.Writer, T, Options) error
 
-// Broken reports whether the case could not be run.
-func (r TestResult) Broken() bool { return r.Error != "" }
+// Formats returns the formats for reports, by name.
+func Formats() map[string]Writer[*Report] {
+	return map[string]Writer[*Report]{
+		"table": writeTable, "wide": writeWide, "json": writeJSON, "yaml": writeYAML, "sarif": writeSARIF, "junit": writeJUnit,
+	}
+}
 
-// TestWriter writes the results of cases in one format.
-type TestWriter func(io.Writer, []TestResult) error
+// AuditFormats returns the formats for audits, by name.
+func AuditFormats() map[string]Writer[*Audit] {
+	ofFindings := func(write Writer[*Report]) Writer[*Audit] {
+		return func(w io.Writer, a *Audit, o Options) error { return write(w, a.findings(), o) }
+	}
+	return map[string]Writer[*Audit]{
+		"table": auditTable, "wide": auditWide, "json": auditJSON, "yaml": auditYAML, "html": auditHTML,
+		"sarif": ofFindings(writeSARIF), "junit": ofFindings(writeJUnit),
+	}
+}
 
 // TestFormats returns the formats for the results of cases, by name.
-func TestFormats() map[string]TestWriter {
-	return map[string]TestWriter{"text": testText, "json": testJSON, "junit": testJUnit}
+func TestFormats() map[string]Writer[[]TestResult] {
+	return map[string]Writer[[]TestResult]{"text": testText, "json": testJSON, "junit": testJUnit}
 }
-
-// Names returns the names of formats in order.
-func Names[V any](formats map[string]V) []string { return slices.Sorted(maps.Keys(formats)) }

@@ -10,6 +10,7 @@ import (
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/printable"
 )
 
 // fingerprint is the key of ours among partialFingerprints; the number goes up
@@ -31,9 +32,9 @@ func writeSARIF(w io.Writer, r *Report, o Options) error {
 		f := &r.Results[i]
 		result := sarifResult{
 			RuleID: f.Check, Level: level(f.Action), Locations: []sarifLocation{f.location()},
-			Message:             sarifText{Text: strings.Join(append([]string{f.Message}, f.remarks()...), "\n")},
+			Message:             sarifText{Text: strings.Join(append([]string{printable.Text(f.Message, maxText)}, f.remarks()...), "\n")},
 			PartialFingerprints: map[string]string{fingerprint: f.fingerprint()},
-			Properties:          map[string]any{"action": f.label(), "state": f.State, "object": f.About},
+			Properties:          map[string]any{"action": f.label(), "state": f.State, "object": printable.Name(f.About)},
 		}
 		if at, ok := places[f.Check]; ok {
 			result.RuleIndex = &at
@@ -77,7 +78,7 @@ func level(a v1alpha1.Action) string {
 // location has the object and the field and, where there is a file, the line.
 func (f *Result) location() sarifLocation {
 	out := sarifLocation{Logical: []sarifLogical{{
-		Name: f.Subject.Name, Full: f.Subject.String() + " " + f.Path, Kind: "resource",
+		Name: printable.Name(f.Subject.Name), Full: printable.Name(f.Subject.String() + " " + f.Path), Kind: "resource",
 	}}}
 	if f.Source == nil {
 		return out

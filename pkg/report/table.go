@@ -3,17 +3,18 @@ package report
 import (
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
-	"unicode"
-	"unicode/utf8"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/printable"
 )
 
 // lineWidth is that of a terminal as it always was.
 const lineWidth = 80
+
+// maxText bounds a remark: the names of some policies, an event, a reason.
+const maxText = 4 << 10
 
 // writeTable is for people: the findings of an object below its name.
 func writeTable(w io.Writer, r *Report, o Options) error {
@@ -28,11 +29,11 @@ func writeTable(w io.Writer, r *Report, o Options) error {
 			title += fmt.Sprintf(" (line %d)", f.Source.Line)
 		}
 		fmt.Fprintf(&b, "  %s %s\n", paint(fmt.Sprintf("%-5s", strings.ToUpper(f.label())), f.Action, o), title)
-		for _, line := range wrap(f.Message, lineWidth-8) {
+		for _, line := range printable.Wrap(printable.Text(f.Message, maxText), lineWidth-8) {
 			b.WriteString("        " + line + "\n")
 		}
 		for _, note := range f.remarks() {
-			for _, line := range wrap("- "+note, lineWidth-8) {
+			for _, line := range printable.Wrap("- "+note, lineWidth-8) {
 				b.WriteString("        " + line + "\n")
 			}
 		}
@@ -44,40 +45,31 @@ func writeTable(w io.Writer, r *Report, o Options) error {
 		if i == 0 {
 			b.WriteString("Not written down, but made by something that is:\n")
 		}
-		for _, line := range wrap(shown(p.Object+" by "+p.By), lineWidth-2) {
+		for _, line := range printable.Wrap(printable.Name(p.Object)+" by "+printable.Text(p.By, maxText), lineWidth-2) {
 			b.WriteString("  " + line + "\n")
 		}
 	}
 	if len(r.Provided) > 0 {
 		b.WriteString("\n")
 	}
-	b.WriteString(strings.Join(wrap(r.Summary().line(), lineWidth), "\n") + "\n")
+	b.WriteString(strings.Join(printable.Wrap(r.line(), lineWidth), "\n") + "\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
 func heading(f *Result, o Options) string {
-	name := shown(f.Subject.String())
+	name := printable.Name(f.Subject.String())
 	if o.Colour {
 		name = "\x1b[1m" + name + "\x1b[0m"
 	}
 	if s := f.Subject.Source; s != nil {
 		from := ""
 		if f.Subject.Template != "" {
-			from = "\n  from " + shown(f.Subject.Template)
+			from = "\n  from " + printable.Name(f.Subject.Template)
 		}
-		return fmt.Sprintf("%s\n  in %s:%d%s\n", name, shown(s.File), s.Line, from)
+		return fmt.Sprintf("%s\n  in %s:%d%s\n", name, printable.Name(s.File), s.Line, from)
 	}
 	return name + "\n"
-}
-
-// shown is what may be printed of names that anybody may have written: no
-// control character reaches the terminal.
-func shown(text string) string {
-	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return strconv.QuoteToASCII(text)
-	}
-	return text
 }
 
 // remarks tells what is to be said of a finding besides its message.
@@ -97,7 +89,7 @@ func (f *Result) remarks() []string {
 	}
 	out = append(out, f.Notes...)
 	for i := range out {
-		out[i] = shown(out[i])
+		out[i] = printable.Text(out[i], maxText)
 	}
 	return out
 }
@@ -119,30 +111,9 @@ func paint(word string, a v1alpha1.Action, o Options) string {
 	return "\x1b[" + colour + "m" + word + "\x1b[0m"
 }
 
-// wrap breaks a text at spaces into lines of at most width characters; a word
-// that is longer stands alone.
-func wrap(text string, width int) []string {
-	var lines []string
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		switch {
-		case line == "":
-			line = word
-		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
-			line += " " + word
-		default:
-			lines = append(lines, line)
-			line = word
-		}
-	}
-	if line != "" {
-		lines = append(lines, line)
-	}
-	return lines
-}
-
-// line sums up in words.
-func (s Summary) line() string {
+// line sums the report up in words.
+func (r *Report) line() string {
+	s := r.summary()
 	text := plural(s.Objects, "object") + " judged: "
 	if s.Deny+s.Warn+s.Audit == 0 {
 		text += "nothing found"
@@ -169,7 +140,7 @@ func plural(n int, word string) string {
 func writeWide(w io.Writer, r *Report, _ Options) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(r.Results) == 0 {
-		_, err := fmt.Fprintln(w, r.Summary().line())
+		_, err := fmt.Fprintln(w, r.line())
 		return err
 	}
 	if _, err := fmt.Fprintln(table, "ACTION\tSTATE\tCHECK\tSUBJECT\tOBJECT\tWHERE\tMESSAGE"); err != nil {
@@ -179,10 +150,10 @@ func writeWide(w io.Writer, r *Report, _ Options) error {
 		f := &r.Results[i]
 		where := f.Path
 		if f.Source != nil {
-			where = fmt.Sprintf("%s:%d", shown(f.Source.File), f.Source.Line)
+			where = fmt.Sprintf("%s:%d", printable.Name(f.Source.File), f.Source.Line)
 		}
-		message := strings.Join(append([]string{f.Message}, f.remarks()...), "; ")
-		if _, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.label(), f.State, f.Check, shown(f.Subject.String()), shown(f.About), where, message); err != nil {
+		message := strings.Join(append([]string{printable.Text(f.Message, maxText)}, f.remarks()...), "; ")
+		if _, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.label(), f.State, f.Check, printable.Name(f.Subject.String()), printable.Name(f.About), where, message); err != nil {
 			return err
 		}
 	}

@@ -1,12 +1,29 @@
 package report
 
 import (
-	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
 	"strings"
+
+	"tokenward.dev/tokenward/pkg/printable"
 )
+
+// TestResult is the result of one case.
+type TestResult struct {
+	// Name of the case: the path of its file.
+	Name string `json:"name"`
+	// Differences between the verdict and what the case expects; none if it passes.
+	Differences []string `json:"differences,omitempty"`
+	// Error says why the case could not be run, if it could not.
+	Error string `json:"error,omitempty"`
+}
+
+// Failed reports whether the case ran and failed.
+func (r TestResult) Failed() bool { return len(r.Differences) > 0 }
+
+// broken reports whether the case could not be run.
+func (r TestResult) broken() bool { return r.Error != "" }
 
 func count(results []TestResult, is func(TestResult) bool) int {
 	n := 0
@@ -19,20 +36,20 @@ func count(results []TestResult, is func(TestResult) bool) int {
 }
 
 // testText is for people: the cases that fail, and a line that sums up.
-func testText(w io.Writer, results []TestResult) error {
+func testText(w io.Writer, results []TestResult, _ Options) error {
 	var b strings.Builder
 	for _, r := range results {
-		if r.Broken() {
-			fmt.Fprintf(&b, "ERROR %s\n", r.Error)
+		if r.broken() {
+			fmt.Fprintf(&b, "ERROR %s\n", printable.Lines(r.Error))
 		}
 		if r.Failed() {
-			fmt.Fprintf(&b, "FAIL %s\n", r.Name)
+			fmt.Fprintf(&b, "FAIL %s\n", printable.Name(r.Name))
 		}
 		for _, d := range r.Differences {
-			fmt.Fprintf(&b, "     %s\n", d)
+			fmt.Fprintf(&b, "     %s\n", printable.Lines(d))
 		}
 	}
-	failed, broken := count(results, TestResult.Failed), count(results, TestResult.Broken)
+	failed, broken := count(results, TestResult.Failed), count(results, TestResult.broken)
 	fmt.Fprintf(&b, "%d passed, %d failed", len(results)-failed-broken, failed)
 	if broken > 0 {
 		fmt.Fprintf(&b, ", %d could not be run", broken)
@@ -41,14 +58,12 @@ func testText(w io.Writer, results []TestResult) error {
 	return err
 }
 
-func testJSON(w io.Writer, results []TestResult) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	failed, broken := count(results, TestResult.Failed), count(results, TestResult.Broken)
+func testJSON(w io.Writer, results []TestResult, _ Options) error {
+	failed, broken := count(results, TestResult.Failed), count(results, TestResult.broken)
 	if results == nil {
 		results = []TestResult{}
 	}
-	return encoder.Encode(struct {
+	return encodeJSON(w, struct {
 		Passed int          `json:"passed"`
 		Failed int          `json:"failed"`
 		Errors int          `json:"errors"`
@@ -80,15 +95,15 @@ type junitFailure struct {
 }
 
 // testJUnit is the XML that CI systems read.
-func testJUnit(w io.Writer, results []TestResult) error {
-	suite := junitSuite{Name: "tokenward", Tests: len(results), Failures: count(results, TestResult.Failed), Errors: count(results, TestResult.Broken)}
+func testJUnit(w io.Writer, results []TestResult, _ Options) error {
+	suite := junitSuite{Name: "tokenward", Tests: len(results), Failures: count(results, TestResult.Failed), Errors: count(results, TestResult.broken)}
 	for _, r := range results {
-		c := junitCase{ClassName: "tokenward", Name: r.Name}
+		c := junitCase{ClassName: "tokenward", Name: printable.Name(r.Name)}
 		if r.Failed() {
-			c.Failure = &junitFailure{Message: r.Differences[0], Text: strings.Join(r.Differences, "\n")}
+			c.Failure = &junitFailure{Message: printable.Lines(r.Differences[0]), Text: printable.Lines(strings.Join(r.Differences, "\n"))}
 		}
-		if r.Broken() {
-			c.Error = &junitFailure{Message: r.Error, Text: r.Error}
+		if r.broken() {
+			c.Error = &junitFailure{Message: printable.Lines(r.Error), Text: printable.Lines(r.Error)}
 		}
 		suite.Cases = append(suite.Cases, c)
 	}

@@ -28,7 +28,13 @@ type Result struct {
 	Reason  Reason
 }
 
-func result(r Reason) Result { return Result{Verdict: r.Verdict(), Reason: r} }
+// result is that of a reason; without one the token is valid.
+func result(r Reason) Result {
+	if r == "" {
+		return Result{Verdict: Valid}
+	}
+	return Result{Verdict: r.Verdict(), Reason: r}
+}
 
 // Reason says why a token is not valid. It is a closed set: it may label metrics.
 type Reason string

@@ -26,10 +26,10 @@ import (
 )
 
 const (
-	// MaxSize is the most bytes of a token that are decoded. A legacy token has
+	// maxSize is the most bytes of a token that are decoded. A legacy token has
 	// about 900 and a bound one 1,200; the rest is room for large keys and many
 	// audiences.
-	MaxSize = 16 << 10
+	maxSize = 16 << 10
 	// maxDepth bounds the nesting of header and payload. Kubernetes nests four deep.
 	maxDepth = 16
 )
@@ -148,8 +148,8 @@ func split(raw []byte) ([3][]byte, error) {
 			return parts, malformed(name, "cut off")
 		}
 	}
-	if len(raw) > MaxSize {
-		return parts, unusual("token", fmt.Sprintf("longer than %d bytes", MaxSize))
+	if len(raw) > maxSize {
+		return parts, unusual("token", fmt.Sprintf("longer than %d bytes", maxSize))
 	}
 	copy(parts[:], cut)
 	return parts, nil
@@ -203,7 +203,7 @@ func tooDeep(text []byte) bool {
 // lost is recognised, and then found wanting by Parse. White space around it is
 // ignored. What does not look like a JWT costs no allocation to speak of.
 func Recognise(raw []byte) bool {
-	if len(raw) > MaxSize {
+	if len(raw) > maxSize {
 		return false
 	}
 	raw = bytes.TrimSpace(raw)

@@ -108,7 +108,7 @@ func refused() []struct{ name, raw, want string } {
 		{"no signature", strings.TrimSuffix(text(head, "{}"), "c2ln"), "signature: empty"},
 
 		{"a megabyte that could be a token", text(head, strings.Repeat(" ", 1<<20)), "token: longer than 16384 bytes"},
-		{"one byte too many", text(head, "{}") + strings.Repeat("a", MaxSize-len(text(head, "{}"))+1), "token: longer than 16384 bytes"},
+		{"one byte too many", text(head, "{}") + strings.Repeat("a", maxSize-len(text(head, "{}"))+1), "token: longer than 16384 bytes"},
 		{"a payload that is nested", text(head, strings.Repeat(`{"a":`, 1000)), "payload: nested more than 16 deep"},
 		{"a header that is nested", text(strings.Repeat("[", 1000), "{}"), "header: nested more than 16 deep"},
 		{"a certificate in the header", text(`{"alg":"RS256","x5c":["MA"]}`, "{}"), "header: has what no token of Kubernetes has"},
@@ -194,7 +194,7 @@ func TestRecognise(t *testing.T) {
 		{"a kubeconfig", "apiVersion: v1\nkind: Config\nusers: [{user: {token: " + legacy + "}}]", false},
 		{"a password", "e.x.y", false},
 		{"nothing", "", false},
-		{"too much", legacy + strings.Repeat(" ", MaxSize), false},
+		{"too much", legacy + strings.Repeat(" ", maxSize), false},
 	} {
 		if got := Recognise([]byte(c.raw)); got != c.want {
 			t.Errorf("%s: %v", c.name, got)

@@ -217,7 +217,7 @@ func TestVerify(t *testing.T) {
 			if kept := checked.Judge(f, now.Add(c.later)); kept != got {
 				t.Errorf("what was kept is judged %v, the token %v", kept, got)
 			}
-			if sum := sumOf(Steps(token, NewKeySet(keys), f, now.Add(c.later))); sum != got.Verdict {
+			if sum := sumOf(Steps(token, NewKeySet(keys), f, now.Add(c.later))); sum != got {
 				t.Errorf("the steps come to %v, the token is %v", sum, got.Verdict)
 			}
 			reached[got.Reason] = true
@@ -230,15 +230,16 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// sumOf is what steps come to: the verdict of the worst.
-func sumOf(steps []Step) Verdict {
-	sum := Valid
+// sumOf is what steps come to: the first that is invalid, else the first that is
+// unknown.
+func sumOf(steps []Step) Result {
+	sum := Result{Verdict: Valid}
 	for _, s := range steps {
 		if s.Result.Verdict == Invalid {
-			return Invalid
+			return s.Result
 		}
-		if s.Result.Verdict == Unknown {
-			sum = Unknown
+		if sum.Verdict == Valid {
+			sum = s.Result
 		}
 	}
 	return sum
@@ -255,6 +256,31 @@ func TestStepsTellWhatIsWrong(t *testing.T) {
 	}
 	if got := Steps(parse(t, raw), keys, f, now); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestStepsThatMeanNothingAreLeftOut(t *testing.T) {
+	keys := NewKeySet(KeySetOptions{Keys: []Key{public(t, rsaKey())}, Issuers: []string{issuer}, Settled: true})
+	foreign := with(boundPayload(), object{"iss": "https://other"})
+	for _, tt := range []struct {
+		name, raw string
+		want      []StepName
+	}{
+		{"nobody looks at the times of a legacy token", usual(t, legacyPayload()), []StepName{StepSignature, StepIssuer, StepSecret, StepAccount}},
+		{"nobody looks for the objects of another cluster", usual(t, foreign), []StepName{StepSignature, StepIssuer, StepTimes}},
+		{"nor if its algorithm is none", encode([]byte(`{"alg":"none"}`)) + "." + strings.Split(usual(t, foreign), ".")[1] + ".", []StepName{StepSignature, StepIssuer, StepTimes}},
+		{"nobody looks for objects that a token does not name whole", usual(t, boundTo(object{"namespace": nil})),
+			[]StepName{StepSignature, StepIssuer, StepAudience, StepTimes, StepClaims}},
+		{"a token bound to a webhook configuration", usual(t, boundTo(object{"pod": nil, "node": nil, "mutatingwebhookconfiguration": object{"name": "w"}})),
+			[]StepName{StepSignature, StepIssuer, StepAudience, StepTimes, StepAccount, StepBinding}},
+	} {
+		var got []StepName
+		for _, s := range Steps(parse(t, tt.raw), keys, allIsWell(tt.raw), now) {
+			got = append(got, s.Name)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 
@@ -321,10 +347,10 @@ func TestReasonsAreExplained(t *testing.T) {
 	}
 }
 
-func BenchmarkCheckSignature(b *testing.B) {
+func BenchmarkCheck(b *testing.B) {
 	token := parse(b, usual(b, legacyPayload()))
 	keys := NewKeySet(KeySetOptions{Keys: []Key{public(b, rsaKey())}})
 	for b.Loop() {
-		CheckSignature(token, keys)
+		Check(token, keys)
 	}
 }

@@ -78,11 +78,11 @@ func (r reading) object(o object) ([]Found, error) {
 		return r.kubeconfig(o)
 	case "TokenRequest", "ExecCredential":
 		if value := str(sub(o, "status"), "token"); value != "" {
-			return r.at(kind + ", status.token").text(value)
+			return r.foundIn(kind + ", status.token").text(value)
 		}
 		return nil, &NotToken{What: "a " + kind + " without status.token"}
 	case "TokenReview":
-		return r.at("TokenReview, spec.token").text(str(sub(o, "spec"), "token"))
+		return r.foundIn("TokenReview, spec.token").text(str(sub(o, "spec"), "token"))
 	case "ServiceAccount":
 		return nil, &NotToken{What: "a ServiceAccount", Hint: "kubectl create token NAME makes a token of it"}
 	case "":
@@ -96,7 +96,7 @@ func (r reading) object(o object) ([]Found, error) {
 func (r reading) fields(o object) ([]Found, error) {
 	for _, name := range []string{"token", "access_token", "id_token"} {
 		if value := str(o, name); len(value) >= shortest {
-			return r.at("field " + name).text(value)
+			return r.foundIn("field " + name).text(value)
 		}
 	}
 	switch {
@@ -120,7 +120,7 @@ func (r reading) secret(o object) ([]Found, error) {
 	data, plain := sub(o, "data"), sub(o, "stringData")
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		value := joined(str(data, key))
-		r := r.at(id + keyed(key))
+		r := r.foundIn(id + keyed(key))
 		if !looksLikeToken(value, 0) && (key != "token" || len(value) < shortest) {
 			continue
 		}
@@ -130,7 +130,7 @@ func (r reading) secret(o object) ([]Found, error) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(plain)) {
 		if value := str(plain, key); looksLikeToken(value, 0) {
-			if f, err := r.at(id + keyed(key)).text(value); err == nil {
+			if f, err := r.foundIn(id + keyed(key)).text(value); err == nil {
 				found = append(found, f...)
 			}
 		}
@@ -169,7 +169,7 @@ func (r reading) kubeconfig(o object) ([]Found, error) {
 		case hidden(value) && value != "":
 			other = "kubectl config view --raw shows the tokens in it"
 		case value != "":
-			f, err := r.at(fmt.Sprintf("kubeconfig, users[%d].user.token", i)).text(value)
+			f, err := r.foundIn(fmt.Sprintf("kubeconfig, users[%d].user.token", i)).text(value)
 			if err != nil {
 				return nil, err
 			}
@@ -279,7 +279,7 @@ func (r reading) described(all []described) ([]Found, error) {
 			if !looksLikeToken(joined(f.value), 0) && f.key != "token" {
 				continue
 			}
-			r := r.at("Secret " + name(d.namespace, d.name) + keyed(f.key))
+			r := r.foundIn("Secret " + name(d.namespace, d.name) + keyed(f.key))
 			if strings.Contains(f.value, "\n") {
 				r = r.undid(undoneSpaces)
 			}

@@ -106,7 +106,7 @@ func (r reading) several(text string) []Found {
 		if err != nil {
 			return nil
 		}
-		all = append(all, r.at(fmt.Sprintf("token %d of %d", i+1, len(fields))).whole(t, field))
+		all = append(all, r.foundIn(fmt.Sprintf("token %d of %d", i+1, len(fields))).whole(t, field))
 	}
 	return all
 }

@@ -124,7 +124,7 @@ func (r reading) undid(what ...string) reading {
 	return r
 }
 
-func (r reading) at(where string) reading {
+func (r reading) foundIn(where string) reading {
 	r.where = where
 	return r
 }

@@ -120,7 +120,7 @@ func TestDoctorNamesTheBrokenLink(t *testing.T) {
 		{name: "an empty token file", spoil: func(v podVolume) { v.write(t, "token", "\n") }, broken: "token file", seen: "is empty"},
 		{name: "a damaged token", spoil: func(v podVolume) { v.write(t, "token", foreign(time.Now())[3:]) }, broken: "claims", seen: "the token is damaged: header"},
 		{name: "a token in quotes", spoil: func(v podVolume) { v.write(t, "token", `"`+foreign(time.Now())+`"`) }, broken: "claims", seen: "quotes removed", cure: "put the token there as it is"},
-		{name: "an expired token", spoil: func(v podVolume) { v.write(t, "token", foreign(time.Now().Add(-3*time.Hour))) }, broken: "expiry", seen: "expired 3 h ago"},
+		{name: "an expired token", spoil: func(v podVolume) { v.write(t, "token", foreign(time.Now().Add(-3*time.Hour))) }, broken: "expiry", seen: "expired 3h ago"},
 		{name: "no CA", spoil: func(v podVolume) { _ = os.Remove(filepath.Join(v.dir, "ca.crt")) }, broken: "CA", seen: "there is no "},
 		{name: "a CA that is none", spoil: func(v podVolume) { v.write(t, "ca.crt", "x") }, broken: "CA", seen: "certificates: none"},
 		{name: "an address without https", server: "http://127.0.0.1:6443", broken: "address", seen: "not https"},

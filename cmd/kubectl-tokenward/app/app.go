@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,13 +73,10 @@ func run(ctx context.Context, root *cobra.Command, args []string, in io.Reader, 
 	case errors.Is(err, errFindings):
 		return exitFindings
 	default:
-		_, _ = fmt.Fprintln(errOut, "error:", repeated(err.Error()))
+		_, _ = fmt.Fprintln(errOut, "error:", redact(err.Error()))
 		return exitFailed
 	}
 }
-
-// commandWord is what may be repeated of what somebody typed: a token may not.
-var commandWord = regexp.MustCompile(`^[a-z-]{1,20}$`) //nolint:gochecknoglobals // constant
 
 func unknownCommand(root *cobra.Command, word string) error {
 	if !commandWord.MatchString(word) {

@@ -4,33 +4,29 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
-	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/check"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policysource"
 	"tokenward.dev/tokenward/pkg/report"
 	"tokenward.dev/tokenward/pkg/trust"
-	"tokenward.dev/tokenward/pkg/version"
-	"tokenward.dev/tokenward/pkg/workload"
 )
 
 // checkOptions are the flags of check.
 type checkOptions struct {
-	files, state, policyFiles, resources []string
-	recursive, live                      bool
-	output, failOn                       string
-	cluster                              *genericclioptions.ConfigFlags
+	findingsFlags[*report.Report]
+	files, state, policyFiles []string
+	recursive, live           bool
+	cluster                   *genericclioptions.ConfigFlags
 }
 
 func newCheckCommand() *cobra.Command {
-	o := &checkOptions{output: "table", failOn: string(v1alpha1.Warn)}
+	o := &checkOptions{findingsFlags: findingsFlags[*report.Report]{formats: report.Formats()}}
 	command := &cobra.Command{
 		Use:   "check -f FILE",
 		Short: "Judge manifests before they reach a cluster",
@@ -75,12 +71,7 @@ Exit status: 0 nothing at or above --fail-on, 1 findings, 2 could not run.`,
 	f.StringArrayVar(&o.state, "cluster-state", nil, "`file` or directory with manifests of what the cluster has (repeatable)")
 	f.BoolVar(&o.live, "live", false, "look up in the cluster what the manifests do not have, and use its TokenPolicies")
 	f.StringArrayVar(&o.policyFiles, "policy-file", nil, "`file` with TokenPolicies to judge by, and by no others (repeatable)")
-	f.StringArrayVar(&o.resources, "workload-resource", nil,
-		"another `resource` with a pod template, as GROUP/VERSION/RESOURCE=PATH (repeatable)")
-	f.StringVarP(&o.output, "output", "o", o.output, strings.Join(report.Names(report.Formats()), ", "))
-	f.StringVar(&o.failOn, "fail-on", o.failOn, "exit with 1 for findings with this `action` or a stronger one: Deny, Warn or Audit; Off for never")
-	completeWords(command, "output", report.Names(report.Formats())...)
-	completeWords(command, "fail-on", "Deny", "Warn", "Audit", "Off")
+	o.add(command)
 	o.cluster = addClusterFlags(command, true)
 	f.Lookup("namespace").Usage = "the namespace of manifests that name none; that of the kubeconfig, with --live, or default"
 	return command
@@ -88,11 +79,7 @@ Exit status: 0 nothing at or above --fail-on, 1 findings, 2 could not run.`,
 
 // run judges and writes the report.
 func (o *checkOptions) run(cmd *cobra.Command) error {
-	write, ok := report.Formats()[o.output]
-	if !ok {
-		return fmt.Errorf("--output: %q is none of %s", o.output, strings.Join(report.Names(report.Formats()), ", "))
-	}
-	failOn, err := parseAction(o.failOn)
+	write, err := o.writer(cmd)
 	if err != nil {
 		return err
 	}
@@ -104,14 +91,7 @@ func (o *checkOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	out := cmd.OutOrStdout()
-	if err := write(out, r, report.Options{Colour: newPrinter(out).colour, FailOn: failOn, Version: version.Get().Version}); err != nil {
-		return err
-	}
-	if failOn != v1alpha1.Off && r.AtLeast(failOn) {
-		return errFindings
-	}
-	return nil
+	return write(r)
 }
 
 func (o *checkOptions) options(cmd *cobra.Command) (*check.Options, error) {
@@ -124,18 +104,12 @@ func (o *checkOptions) options(cmd *cobra.Command) (*check.Options, error) {
 	out := &check.Options{
 		Manifests: check.Input{Paths: o.files, Recursive: o.recursive, Stdin: cmd.InOrStdin()},
 		State:     check.Input{Paths: o.state, Recursive: true, Stdin: cmd.InOrStdin()},
-		Namespace: *o.cluster.Namespace, Templates: workload.BuiltinTemplates(),
-		Compiler: policy.NewCompiler(policy.Checks()), Only: len(o.policyFiles) > 0, Now: time.Now(), Warn: warner(cmd),
+		Namespace: *o.cluster.Namespace,
+		Compiler:  policy.NewCompiler(policy.Checks()), Only: len(o.policyFiles) > 0, Now: time.Now(), Warn: warner(cmd),
 	}
 	var err error
-	for _, text := range o.resources {
-		resource, path, err := workload.ParseResource(text)
-		if err == nil {
-			out.Templates, err = out.Templates.With(resource, path)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("--workload-resource %q: %w", text, err)
-		}
+	if out.Templates, err = o.resources.Templates(); err != nil {
+		return nil, err
 	}
 	if out.Policies, err = policysource.Read(o.policyFiles, out.Compiler); err != nil {
 		return nil, fmt.Errorf("--policy-file: %w", err)
@@ -181,8 +155,12 @@ func (o *checkOptions) useCluster(cmd *cobra.Command, out *check.Options) error 
 	if out.Only {
 		return nil
 	}
-	if out.Policies, err = policysource.List(cmd.Context(), config, out.Compiler); err != nil {
+	var notes []string
+	if out.Policies, notes, err = policysource.List(cmd.Context(), config, out.Compiler); err != nil {
 		return fmt.Errorf("--live: %w; give --policy-file to judge by other policies", err)
+	}
+	for _, n := range notes {
+		out.Warn(n)
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	for flag, path := range map[string]string{"token-file": o.tokenFile, "ca-file": o.caFile} {
-		if path != "" && !repeatable(path) {
+		if path != "" && !mayQuote(path) {
 			return fmt.Errorf("--%s: this is no name of a file", flag)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tokenward.dev/tokenward/pkg/printable"
 	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/tokentext"
 )
@@ -155,9 +156,9 @@ func (t *inspected) rows(now time.Time) []row {
 		{"Damage", t.Damage, red},
 		{"Found in", t.Where, plain},
 		{"Undone", strings.Join(t.Undone, "\n"), plain},
-		{"Token of", shown(t.Subject), bold},
+		{"Token of", printable.Name(t.Subject), bold},
 		{"Kind", kindText(t.Kind), plain},
-		{"Namespace", shown(t.Namespace), plain},
+		{"Namespace", printable.Name(t.Namespace), plain},
 		{"Account", refText(t.ServiceAccount), plain},
 	}
 	switch {
@@ -172,24 +173,24 @@ func (t *inspected) rows(now time.Time) []row {
 	}
 	audiences := make([]string, len(t.Audiences))
 	for i, a := range t.Audiences {
-		audiences[i] = shown(a)
+		audiences[i] = printable.Name(a)
 	}
 	return append(rows, []row{
 		{secret, refText(t.Secret), plain},
-		{"Issuer", shown(t.Issuer), plain},
+		{"Issuer", printable.Name(t.Issuer), plain},
 		{"Audiences", strings.Join(audiences, "\n"), plain},
-		{"Token id", shown(t.ID), plain},
-		{"Algorithm", shown(t.Algorithm), plain},
-		{"Key id", shown(t.KeyID), plain},
-		{"Issued", at(t.IssuedAt, now), plain},
+		{"Token id", printable.Name(t.ID), plain},
+		{"Algorithm", printable.Name(t.Algorithm), plain},
+		{"Key id", printable.Name(t.KeyID), plain},
+		{"Issued", whenKnown(t.IssuedAt, now), plain},
 		{"Not before", t.notBefore(now), yellow},
-		{"Warns after", at(t.WarnAfter, now), plain},
+		{"Warns after", whenKnown(t.WarnAfter, now), plain},
 		t.expiry(now),
 		{"Note", strings.Join(t.Notes, "\n"), yellow},
 	}...)
 }
 
-func at(t *time.Time, now time.Time) string {
+func whenKnown(t *time.Time, now time.Time) string {
 	if t == nil {
 		return ""
 	}
@@ -201,7 +202,7 @@ func (t *inspected) notBefore(now time.Time) string {
 	if t.NotBefore == nil || t.NotBefore.Before(now) {
 		return ""
 	}
-	return at(t.NotBefore, now)
+	return whenKnown(t.NotBefore, now)
 }
 
 func (t *inspected) expiry(now time.Time) row {
@@ -211,9 +212,9 @@ func (t *inspected) expiry(now time.Time) row {
 	case t.Expires == nil:
 		return row{"Expires", "never", yellow}
 	case t.Expired:
-		return row{"Expired", at(t.Expires, now), red}
+		return row{"Expired", whenKnown(t.Expires, now), red}
 	}
-	return row{"Expires", at(t.Expires, now), green}
+	return row{"Expires", whenKnown(t.Expires, now), green}
 }
 
 func kindText(kind string) string {
@@ -233,7 +234,7 @@ func refText(r *token.Ref) string {
 	case r == nil:
 		return ""
 	case r.UID == "":
-		return shown(r.Name)
+		return printable.Name(r.Name)
 	}
-	return fmt.Sprintf("%s (uid %s)", shown(r.Name), shown(r.UID))
+	return fmt.Sprintf("%s (uid %s)", printable.Name(r.Name), printable.Name(r.UID))
 }

@@ -6,14 +6,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/yaml"
+
+	"tokenward.dev/tokenward/pkg/printable"
 )
 
 // width is what all tables and help fit into.
@@ -38,8 +40,12 @@ type printer struct {
 }
 
 func newPrinter(out io.Writer) *printer {
-	file, ok := out.(*os.File)
-	return &printer{out: out, colour: colours(ok && term.IsTerminal(int(file.Fd())), os.Getenv)}
+	return &printer{out: out, colour: colours(isTerminal(out), os.Getenv)}
+}
+
+func isTerminal(w any) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 func colours(terminal bool, getenv func(string) string) bool {
@@ -81,52 +87,17 @@ func (p *printer) rows(rows []row) {
 	}
 }
 
-// wrapped breaks a text between words. A word that is longer than a line stays
-// whole, so that it can be copied.
+// wrapped breaks each line of a text between words.
 func wrapped(text string, width int) []string {
 	var lines []string
 	for paragraph := range strings.SplitSeq(text, "\n") {
-		line := ""
-		for _, word := range strings.Fields(paragraph) {
-			switch {
-			case line == "":
-				line = word
-			case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width:
-				lines, line = append(lines, line), word
-			default:
-				line += " " + word
-			}
+		broken := printable.Wrap(paragraph, width)
+		if len(broken) == 0 {
+			broken = []string{""}
 		}
-		lines = append(lines, line)
+		lines = append(lines, broken...)
 	}
 	return lines
-}
-
-// shown is what may be printed of a string that anybody may have written: no
-// control character reaches the terminal.
-func shown(text string) string {
-	const longest = 256
-	if utf8.RuneCountInString(text) > longest {
-		text = string([]rune(text)[:longest]) + "..."
-	}
-	if strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) >= 0 {
-		return strconv.Quote(text)
-	}
-	return text
-}
-
-// span is a duration in the largest unit that says enough: "3 h", "12 days".
-func span(d time.Duration) string {
-	d = max(d, -d)
-	switch {
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
 // when is a time relative to now, and the time itself.
@@ -134,9 +105,9 @@ func when(t, now time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	relative := "in " + span(t.Sub(now))
+	relative := "in " + duration.HumanDuration(t.Sub(now))
 	if !t.After(now) {
-		relative = span(now.Sub(t)) + " ago"
+		relative = duration.HumanDuration(now.Sub(t)) + " ago"
 	}
 	return relative + " (" + t.UTC().Format(time.RFC3339) + ")"
 }
@@ -153,7 +124,7 @@ func checkFormat(format string) error {
 	case formatTable, formatJSON, formatYAML:
 		return nil
 	}
-	if !repeatable(format) {
+	if !mayQuote(format) {
 		return errors.New("--output: is none of table, json, yaml")
 	}
 	return fmt.Errorf("--output: %q is none of table, json, yaml", format)
@@ -176,4 +147,9 @@ func printAs(out io.Writer, format string, value any, table func()) error {
 	}
 	table()
 	return nil
+}
+
+// completeWords makes the shell complete the value of a flag with words.
+func completeWords(command *cobra.Command, flag string, words ...string) {
+	_ = command.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -31,10 +31,9 @@ Exit status: 0 all cases pass, 1 some do not, 2 they could not be run.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			formats := report.TestFormats()
-			write, ok := formats[output]
-			if !ok {
-				return fmt.Errorf("--output: %q is none of %s", output, strings.Join(report.Names(formats), ", "))
+			write, err := chooseFormat(report.TestFormats(), output)
+			if err != nil {
+				return err
 			}
 			// One broken file does not keep the others from being run.
 			all, loadErr := cases.Load(args...)
@@ -50,11 +49,11 @@ Exit status: 0 all cases pass, 1 some do not, 2 they could not be run.`,
 			}
 			broken := leaves(loadErr)
 			for _, err := range broken {
-				text := repeated(err.Error())
+				text := redact(err.Error())
 				file, _, _ := strings.Cut(text, ":")
 				results = append(results, report.TestResult{Name: file, Error: text})
 			}
-			if err := write(cmd.OutOrStdout(), results); err != nil {
+			if err := write(cmd.OutOrStdout(), results, report.Options{}); err != nil {
 				return err
 			}
 			if len(broken) > 0 {
@@ -67,7 +66,7 @@ Exit status: 0 all cases pass, 1 some do not, 2 they could not be run.`,
 		},
 	}
 	command.Flags().StringVarP(&output, "output", "o", output, "text, json or junit")
-	completeWords(command, "output", report.Names(report.TestFormats())...)
+	completeWords(command, "output", "text", "json", "junit")
 	return command
 }
 

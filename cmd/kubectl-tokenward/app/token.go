@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"tokenward.dev/tokenward/pkg/tokentext"
 )
@@ -59,7 +58,7 @@ func (i *tokenInput) read(cmd *cobra.Command, args []string) ([]byte, error) {
 		return readAll(file)
 	case len(args) == 0 || len(args) == 1 && args[0] == "-":
 		in := cmd.InOrStdin()
-		if file, ok := in.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		if isTerminal(in) {
 			cmd.PrintErrln("Paste the token, then press Enter and Ctrl-D:")
 		}
 		return readAll(in)
@@ -72,17 +71,10 @@ func (i *tokenInput) read(cmd *cobra.Command, args []string) ([]byte, error) {
 
 // fileError says why a file can't be read, without its name if that is a token.
 func fileError(flag, path string, err error) error {
-	if !repeatable(path) {
+	if !mayQuote(path) {
 		return fmt.Errorf("--%s: there is no such file; a token is given without a flag", flag)
 	}
 	return fmt.Errorf("--%s: %w", flag, err)
-}
-
-// repeatable reports whether an error may repeat what somebody typed: what could
-// be a token it may not.
-func repeatable(text string) bool {
-	_, err := tokentext.Read([]byte(text))
-	return err != nil && len(text) < 200
 }
 
 func readAll(in io.Reader) ([]byte, error) {

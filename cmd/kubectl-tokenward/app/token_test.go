@@ -106,10 +106,10 @@ func TestInspect(t *testing.T) {
 		{"a bound token", f.bound, nil, exitClean, []string{
 			"Token of      system:serviceaccount:shop:robot", "Kind          bound: it expires, and ends with what it is bound to",
 			"Namespace     shop", "Account       robot (uid 1)", "Bound to pod  cart (uid 2)", "Issuer        https://issuer.test",
-			"Audiences     https://issuer.test", "Algorithm     ES256", "Issued        10 min ago (2026-11-22T11:50:00Z)",
-			"Expires       in 50 min (2026-11-22T12:50:00Z)",
+			"Audiences     https://issuer.test", "Algorithm     ES256", "Issued        10m ago (2026-11-22T11:50:00Z)",
+			"Expires       in 50m (2026-11-22T12:50:00Z)",
 		}},
-		{"an expired token", f.expired, nil, exitClean, []string{"Expired       3 h ago (2026-11-22T09:00:00Z)"}},
+		{"an expired token", f.expired, nil, exitClean, []string{"Expired       3h ago (2026-11-22T09:00:00Z)"}},
 		{"a Secret", f.secret(), []string{"-"}, exitClean, []string{
 			"Found in   Secret shop/robot-token, key token", "Undone     base64 decoded", "Kind       legacy: it lives in a Secret, and ends with it",
 			"In Secret  robot-token", "Expires    never",
@@ -153,7 +153,7 @@ func TestVerifyOffline(t *testing.T) {
 	}{
 		{"a good signature and no cluster", f.bound, []string{"--key-file", f.keyFile, "--issuer", "https://issuer.test"}, exitFindings, []string{
 			"Keys of    the files that were given", "Signature  ok, fits", "Issuer     ok, accepted", "Audience   ok, meant for it",
-			"Times      ok, expires in 50 min (2026-11-22T12:50:00Z)", "Account    ?, not looked at", "Pod        ?, not looked at",
+			"Times      ok, expires in 50m (2026-11-22T12:50:00Z)", "Account    ?, not looked at", "Pod        ?, not looked at",
 			"Verdict    unknown: what it names was not looked at: no cluster was asked",
 		}},
 		{"no issuer", f.bound, []string{"--key-file", f.keyFile}, exitFindings, []string{

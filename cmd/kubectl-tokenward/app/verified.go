@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/printable"
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/token"
 )
@@ -81,16 +82,16 @@ func fine(name token.StepName, c *token.Claims, now time.Time) string {
 		}
 		return "expires " + when(c.Expires, now)
 	case token.StepAccount:
-		return "exists: " + shown(c.Namespace+"/"+c.ServiceAccount.Name)
+		return "exists: " + printable.Name(c.Namespace+"/"+c.ServiceAccount.Name)
 	case token.StepSecret:
 		if c.Kind == token.Legacy {
-			return "holds this token: " + shown(c.Namespace+"/"+c.Secret.Name)
+			return "holds this token: " + printable.Name(c.Namespace+"/"+c.Secret.Name)
 		}
-		return "exists: " + shown(c.Namespace+"/"+c.Secret.Name)
+		return "exists: " + printable.Name(c.Namespace+"/"+c.Secret.Name)
 	case token.StepPod:
-		return "exists: " + shown(c.Namespace+"/"+c.Pod.Name)
+		return "exists: " + printable.Name(c.Namespace+"/"+c.Pod.Name)
 	case token.StepNode:
-		return "exists: " + shown(c.Node.Name)
+		return "exists: " + printable.Name(c.Node.Name)
 	case token.StepClaims, token.StepBinding: // told where something is wrong
 	}
 	return "in order"
@@ -120,7 +121,7 @@ func (l *verifiedList) print(p *printer, now time.Time) {
 }
 
 func (v *verified) rows(now time.Time) []row {
-	rows := []row{{"Token of", shown(v.Subject), bold}}
+	rows := []row{{"Token of", printable.Name(v.Subject), bold}}
 	if len(v.Steps) == 0 { // damaged: what can be read is all there is
 		rows = v.inspected.rows(now)[1:]
 	} else {
@@ -171,11 +172,11 @@ func cureOf(why token.Reason, c *token.Claims) string {
 	switch {
 	case c.Kind == token.Legacy && c.Secret != nil:
 		renew = fmt.Sprintf(`Have a new one written into the Secret, or better use a projected token:
-kubectl patch secret %s -n %s --type=json -p '[{"op":"remove","path":"/data/token"}]'`, shown(c.Secret.Name), shown(c.Namespace))
+kubectl patch secret %s -n %s --type=json -p '[{"op":"remove","path":"/data/token"}]'`, printable.Name(c.Secret.Name), printable.Name(c.Namespace))
 	case c.Pod != nil:
 		renew = "Read the file again: the kubelet renews the token of a pod. A program that read it once at its start must be restarted."
 	case c.ServiceAccount.Name != "":
-		renew = fmt.Sprintf("Get a new one: kubectl create token %s -n %s", shown(c.ServiceAccount.Name), shown(c.Namespace))
+		renew = fmt.Sprintf("Get a new one: kubectl create token %s -n %s", printable.Name(c.ServiceAccount.Name), printable.Name(c.Namespace))
 	}
 	switch why {
 	case token.Malformed, token.BadAlgorithm, token.Incomplete, token.Contradictory, token.Unusual:
@@ -191,13 +192,13 @@ kubectl patch secret %s -n %s --type=json -p '[{"op":"remove","path":"/data/toke
 	case token.NotYetValid:
 		return "Compare the clocks of this machine, of the issuer and of the API server."
 	case token.AccountGone, token.AccountReplaced:
-		return fmt.Sprintf("No token of the old account comes to life again. kubectl create token %s -n %s makes one of the new account, if there is one.", shown(c.ServiceAccount.Name), shown(c.Namespace))
+		return fmt.Sprintf("No token of the old account comes to life again. kubectl create token %s -n %s makes one of the new account, if there is one.", printable.Name(c.ServiceAccount.Name), printable.Name(c.Namespace))
 	case token.SecretGone, token.SecretReplaced, token.PodGone, token.PodReplaced, token.NodeGone, token.NodeReplaced:
-		return "It ended with what it was bound to. " + fmt.Sprintf("Get a new one: kubectl create token %s -n %s", shown(c.ServiceAccount.Name), shown(c.Namespace))
+		return "It ended with what it was bound to. " + fmt.Sprintf("Get a new one: kubectl create token %s -n %s", printable.Name(c.ServiceAccount.Name), printable.Name(c.Namespace))
 	case token.TokenReplaced:
 		return "This is an old copy. Take the token that the Secret holds now."
 	case token.MarkedInvalid:
-		return fmt.Sprintf("It was not used for long. To use it again: kubectl label secret %s -n %s kubernetes.io/legacy-token-invalid-since-", shown(c.Secret.Name), shown(c.Namespace))
+		return fmt.Sprintf("It was not used for long. To use it again: kubectl label secret %s -n %s kubernetes.io/legacy-token-invalid-since-", printable.Name(c.Secret.Name), printable.Name(c.Namespace))
 	case token.ForeignIssuer:
 		return "It is of another cluster, or the API server has more issuers than it publishes: give --issuer."
 	case token.ForeignAudience:
@@ -205,7 +206,7 @@ kubectl patch secret %s -n %s --type=json -p '[{"op":"remove","path":"/data/toke
 	case token.KeysUnavailable, token.KeysPartial:
 		return "Give the keys with --key-file or --jwks."
 	case token.ObjectUnknown:
-		return "Ask somebody who may read the Secrets and accounts of " + shown(c.Namespace) + ", or use --live."
+		return "Ask somebody who may read the Secrets and accounts of " + printable.Name(c.Namespace) + ", or use --live."
 	case token.OtherBinding:
 		return "Nobody looks these up; --live asks the API server."
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +15,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/cmd/program"
 	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/metrics"
@@ -174,30 +175,26 @@ func statusOf(err error) string {
 }
 
 func (o *verifyOptions) files() (keySource, error) {
-	var keys []token.Key
-	read := func(flag, path string) error {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return fileError(flag, path, err)
-		}
-		more, err := token.ParseKeys(data)
-		if err != nil {
-			return fmt.Errorf("--%s: %s: %w", flag, path, err)
-		}
+	keys, err := readKeys("key-file", o.keyFiles...)
+	if err == nil && o.jwks != "" {
+		var more []token.Key
+		more, err = readKeys("jwks", o.jwks)
 		keys = append(keys, more...)
-		return nil
 	}
-	for _, path := range o.keyFiles {
-		if err := read("key-file", path); err != nil {
-			return nil, err
-		}
-	}
-	if o.jwks != "" {
-		if err := read("jwks", o.jwks); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
 	}
 	return &givenKeys{options: o, given: keys}, nil
+}
+
+// readKeys reads the keys in files, and hides a file's name that may be a token.
+func readKeys(flag string, files ...string) ([]token.Key, error) {
+	keys, err := program.ReadKeys(flag, files...)
+	var unread *fs.PathError
+	if errors.As(err, &unread) {
+		return nil, fileError(flag, unread.Path, unread)
+	}
+	return keys, err
 }
 
 // givenKeys are those of files.
@@ -233,7 +230,7 @@ type liveKeys struct {
 
 func (k *liveKeys) keys(ctx context.Context, t *token.Token, notify func(string)) (*token.KeySet, error) {
 	keys := k.follower.Trust().Keys()
-	if token.CheckSignature(t, keys).Reason == token.KeyUnsettled && k.options.settle > 0 {
+	if token.Check(t, keys).Signature.Reason == token.KeyUnsettled && k.options.settle > 0 {
 		notify(fmt.Sprintf("The key of this token is not among those of the API server; watching them for %s.", k.options.settle))
 		k.follower.Meet(token.Check(t, keys).SigningKey, "")
 		// Twice the time is enough but where API servers often do not answer.
@@ -275,7 +272,7 @@ func (o *verifyOptions) verify(cmd *cobra.Command, f *tokentext.Found, source ke
 		return nil, err
 	}
 	set := &facts.Set{}
-	if token.CheckSignature(t, keys).Reason != token.ForeignIssuer {
+	if token.Check(t, keys).Signature.Reason != token.ForeignIssuer {
 		set = source.gather(cmd.Context(), t)
 	}
 	named := facts.Named(&t.Claims, set.Get)

@@ -23,7 +23,7 @@ func (s *Server) useAudit() error {
 	if s.inventory == nil || s.options.AuditInterval == 0 {
 		return nil
 	}
-	templates, err := s.options.templates()
+	templates, err := s.options.Workloads.Templates()
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -18,10 +16,12 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"tokenward.dev/tokenward/pkg/filewatch"
+	"tokenward.dev/tokenward/pkg/logonce"
 )
 
-// clientCAInterval is how often the file of --client-ca is read again. Reading
-// it is cheap, and sees every way in which files change, mounts included.
+// clientCAInterval is how often the file of --client-ca is read again.
 const clientCAInterval = 2 * time.Second
 
 // Why a client is refused: a closed set of metric labels.
@@ -37,24 +37,20 @@ const (
 type clientAuth struct {
 	file, name string
 	pool       atomic.Pointer[x509.CertPool]
-	content    []byte // that was loaded last
-	coming     []byte // that was seen last: a file that is being written is not read
-	broken     string // what is wrong with the file as it is now
+	watched    *filewatch.File
+	failures   *logonce.Failures
 	now        func() time.Time
 	refused    *prometheus.CounterVec
 	log        logr.Logger
 }
 
 func newClientAuth(file, name string, refused *prometheus.CounterVec, log logr.Logger) (*clientAuth, error) {
-	a := &clientAuth{file: file, name: name, now: time.Now, refused: refused, log: log}
+	a := &clientAuth{file: file, name: name, now: time.Now, refused: refused, log: log, failures: logonce.New(log)}
 	for _, reason := range []string{refusedMissing, refusedExpired, refusedUntrusted, refusedName} {
 		refused.WithLabelValues(reason) // so that a rate over it is right from the first one on
 	}
-	content, err := os.ReadFile(file)
-	if err == nil {
-		err = a.load(content)
-	}
-	if err != nil {
+	var err error
+	if a.watched, err = filewatch.Read(file, a.load); err != nil {
 		return nil, fmt.Errorf("--client-ca: %w", err)
 	}
 	return a, nil
@@ -104,43 +100,22 @@ func (a *clientAuth) judge(presented []*x509.Certificate) (reason string, err er
 
 // start reloads the file when it changes, until the context ends.
 func (a *clientAuth) start(ctx context.Context) error {
-	tick := time.NewTicker(clientCAInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			a.reload()
-		}
-	}
+	a.watched.Follow(ctx, clientCAInterval, a.report)
+	return nil
 }
 
-func (a *clientAuth) reload() {
-	content, err := os.ReadFile(a.file)
-	if err == nil {
-		settled := bytes.Equal(content, a.coming)
-		a.coming = content
-		if !settled || bytes.Equal(content, a.content) {
-			return
-		}
-		err = a.load(content)
-	} else {
-		a.content = nil // what comes next is new
-	}
-	if err != nil {
-		if a.broken != err.Error() {
-			a.broken = err.Error()
-			a.log.Error(err, "The client CA can't be used; the last good one stays in force", "file", a.file)
-		}
+// report tells what a look at the file came to.
+func (a *clientAuth) report(news bool, err error) {
+	if !news {
 		return
 	}
-	a.broken = ""
-	a.log.Info("Client CA reloaded", "file", a.file)
+	a.failures.Report("load", err, "The client CA can't be used; the last good one stays in force", "file", a.file)
+	if err == nil {
+		a.log.Info("Client CA reloaded", "file", a.file)
+	}
 }
 
 func (a *clientAuth) load(content []byte) error {
-	a.content = content
 	pool, err := parseCertificates(content)
 	if err != nil {
 		return fmt.Errorf("%s: %w", a.file, err)

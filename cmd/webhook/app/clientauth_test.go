@@ -179,8 +179,8 @@ func TestClientCAIsReloadedAndResumedConnectionsAreJudgedAnew(t *testing.T) {
 			if err := os.WriteFile(g.auth.file, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			g.auth.reload() // it is seen
-			g.auth.reload() // it no longer changes
+			g.auth.report(g.auth.watched.Check()) // it is seen
+			g.auth.report(g.auth.watched.Check()) // it no longer changes
 		}
 		cert, sessions := old.client(t, nil), tls.NewLRUClientSessionCache(1)
 		if _, err := g.call(version, cert, sessions); err != nil {

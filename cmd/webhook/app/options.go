@@ -10,10 +10,9 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"tokenward.dev/tokenward/cmd/program"
 	"tokenward.dev/tokenward/pkg/servingcert"
-	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/trust"
-	"tokenward.dev/tokenward/pkg/workload"
 )
 
 // Options are the flags of the webhook server.
@@ -23,7 +22,7 @@ type Options struct {
 	PolicyFile    string
 	DryRun        bool
 	Namespaces    []string
-	Workloads     []string
+	Workloads     program.WorkloadResources
 	WebhookPort   int
 	WebhookHost   string
 	CertDir       string
@@ -46,11 +45,9 @@ type Options struct {
 	ServingCertLifetime  time.Duration
 	WebhookConfiguration string
 
-	ServiceAccountKeyFiles []string
-	ServiceAccountIssuers  []string
-	SigningKeyRefresh      time.Duration
-	SigningKeySettle       time.Duration
-	SigningKeysPartial     bool
+	Keys              program.Keys
+	SigningKeyRefresh time.Duration
+	SigningKeySettle  time.Duration
 }
 
 // NewOptions returns the defaults.
@@ -72,12 +69,10 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.PolicyFile, "policy-file", o.PolicyFile, "TokenPolicies from a file, reloaded when it changes, instead of those in the API server")
 	f.BoolVar(&o.DryRun, "dry-run", o.DryRun, "deny and change nothing, record everything")
 	f.StringSliceVar(&o.Namespaces, "namespaces", o.Namespaces, "watch and judge only these namespaces; all if empty")
-	f.StringArrayVar(&o.Workloads, "workload-resource", o.Workloads, "a resource with a pod template that /validate/workloads judges, too, such as argoproj.io/v1alpha1/rollouts=spec.template (repeatable)")
-	f.StringArrayVar(&o.ServiceAccountKeyFiles, "service-account-key-file", o.ServiceAccountKeyFiles, "keys that tokens are verified by, beside those that the API server publishes: PEM or JWKS (repeatable)")
-	f.StringArrayVar(&o.ServiceAccountIssuers, "service-account-issuer", o.ServiceAccountIssuers, "an issuer of tokens beside the one that the API server publishes (repeatable)")
+	o.Workloads.AddFlag(f)
+	o.Keys.AddFlags(f)
 	f.DurationVar(&o.SigningKeyRefresh, "signing-key-refresh", o.SigningKeyRefresh, "how often the API server's keys are read")
 	f.DurationVar(&o.SigningKeySettle, "signing-key-settle", o.SigningKeySettle, "for how long refreshes must agree before a key counts as gone")
-	f.BoolVar(&o.SigningKeysPartial, "signing-keys-partial", o.SigningKeysPartial, "the API server does not publish all its keys: a key that is not known is never taken for gone")
 	f.IntVar(&o.WebhookPort, "webhook-port", o.WebhookPort, "port of the webhook")
 	f.StringVar(&o.WebhookHost, "webhook-host", o.WebhookHost, "address that the webhook listens on; all if empty")
 	f.StringVar(&o.CertDir, "cert-dir", o.CertDir, "directory with tls.crt and tls.key, reloaded when they change; with --self-signed and --cluster-state, where ca.crt is written")
@@ -119,7 +114,7 @@ func (o *Options) Validate() error {
 			fail("namespaces", "%q: %s", ns, problems[0])
 		}
 	}
-	if _, err := o.templates(); err != nil {
+	if _, err := o.Workloads.Templates(); err != nil {
 		errs = append(errs, err)
 	}
 	for flag, d := range map[string]time.Duration{"signing-key-refresh": o.SigningKeyRefresh, "signing-key-settle": o.SigningKeySettle} {
@@ -127,7 +122,7 @@ func (o *Options) Validate() error {
 			fail(flag, "%s is less than a second", d)
 		}
 	}
-	if _, err := o.signingKeys(); err != nil {
+	if _, err := o.Keys.Read(); err != nil {
 		errs = append(errs, err)
 	}
 	if o.AuditInterval != 0 && o.AuditInterval < time.Minute {
@@ -167,37 +162,4 @@ func (o *Options) validateAccess(fail func(flag, format string, args ...any)) {
 	case o.MetricsAddr == "0":
 		fail("metrics-secure", "there is nothing to secure: --metrics-addr is 0")
 	}
-}
-
-// templates returns where pod templates are: those of Kubernetes and those of
-// --workload-resource.
-func (o *Options) templates() (workload.Templates, error) {
-	templates := workload.BuiltinTemplates()
-	for _, text := range o.Workloads {
-		resource, path, err := workload.ParseResource(text)
-		if err == nil {
-			templates, err = templates.With(resource, path)
-		}
-		if err != nil {
-			return templates, fmt.Errorf("--workload-resource: %q: %w", text, err)
-		}
-	}
-	return templates, nil
-}
-
-// signingKeys reads the files of --service-account-key-file.
-func (o *Options) signingKeys() ([]token.Key, error) {
-	var all []token.Key
-	for _, file := range o.ServiceAccountKeyFiles {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("--service-account-key-file: %w", err)
-		}
-		keys, err := token.ParseKeys(data)
-		if err != nil {
-			return nil, fmt.Errorf("--service-account-key-file: %s: %w", file, err)
-		}
-		all = append(all, keys...)
-	}
-	return all, nil
 }

@@ -134,7 +134,7 @@ func (s *Server) useConfig() (err error) {
 }
 
 func (s *Server) useSource() error {
-	keys, err := s.options.signingKeys()
+	keys, err := s.options.Keys.Read()
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (s *Server) useSource() error {
 			return err
 		}
 		cluster.Keys = token.NewKeySet(token.KeySetOptions{
-			Keys: keys, Issuers: s.options.ServiceAccountIssuers, Unavailable: len(keys) == 0, Partial: s.options.SigningKeysPartial, Settled: true,
+			Keys: keys, Issuers: s.options.Keys.Issuers, Unavailable: len(keys) == 0, Partial: s.options.Keys.Partial, Settled: true,
 		})
 		s.source, s.synced = &source.Stack{Stores: []source.Store{cluster}}, func() bool { return true }
 		return nil
@@ -157,7 +157,7 @@ func (s *Server) useSource() error {
 			}
 		},
 		Signing: trust.Options{
-			Keys: keys, Issuers: s.options.ServiceAccountIssuers, Partial: s.options.SigningKeysPartial,
+			Keys: keys, Issuers: s.options.Keys.Issuers, Partial: s.options.Keys.Partial,
 			Refresh: s.options.SigningKeyRefresh, Settle: s.options.SigningKeySettle,
 		},
 	}, s.metrics, s.log.WithName("inventory"))
@@ -192,7 +192,7 @@ func (s *Server) useWebhook() error {
 	if s.listening == nil {
 		s.listening = s.webhook.StartedChecker()
 	}
-	templates, err := s.options.templates()
+	templates, err := s.options.Workloads.Templates()
 	if err != nil {
 		return err
 	}

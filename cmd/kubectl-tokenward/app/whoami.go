@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"tokenward.dev/tokenward/pkg/printable"
 	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/tokentext"
 )
@@ -81,7 +82,7 @@ func whoAmI(ctx context.Context, config *rest.Config, raw string) *answer {
 	switch {
 	case err == nil:
 		user := review.Status.UserInfo.Username
-		return &answer{Status: http.StatusCreated, User: user, Text: "accepted: the API server says that this is " + shown(user)}
+		return &answer{Status: http.StatusCreated, User: user, Text: "accepted: the API server says that this is " + printable.Name(user)}
 	case apierrors.IsUnauthorized(err):
 		return &answer{Status: http.StatusUnauthorized, Text: "401 Unauthorized: the token itself is refused. No Role or RoleBinding mends that."}
 	case apierrors.IsForbidden(err):
