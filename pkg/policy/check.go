@@ -120,7 +120,7 @@ func ValidateChecks(checks []Check) error {
 			return fmt.Errorf("check %s: the id is there twice", c.ID)
 		case c.Title == "" || c.Problem == "" || c.Remedy == "":
 			return fmt.Errorf("check %s: title, problem and remedy must be told", c.ID)
-		case !strengthKnown(c.Default):
+		case c.Default.Strength() < 0:
 			return fmt.Errorf("check %s: default %q is no action", c.ID, c.Default)
 		case c.Needs == nil || c.Find == nil:
 			return fmt.Errorf("check %s: needs and find must be given", c.ID)

@@ -231,7 +231,7 @@ func (c *compilation) checkNamed(at *field.Path, name string) *Check {
 func (c *compilation) rule(at *field.Path, r *v1alpha1.CheckRule) {
 	before := len(c.errs)
 	check := c.checkNamed(at.Child("name"), r.Name)
-	action := c.oneOf(at.Child("action"), string(r.Action), "Off", "Audit", "Warn", "Deny")
+	action := c.oneOf(at.Child("action"), string(r.Action), actionNames()...)
 	if check == nil {
 		return
 	}
@@ -246,6 +246,14 @@ func (c *compilation) rule(at *field.Path, r *v1alpha1.CheckRule) {
 	if len(c.errs) == before {
 		c.out.rules[r.Name] = rule{action: v1alpha1.Action(action), parameters: parameters}
 	}
+}
+
+func actionNames() []string {
+	var names []string
+	for _, a := range v1alpha1.Actions() {
+		names = append(names, string(a))
+	}
+	return names
 }
 
 func (c *compilation) parameters(at *field.Path, check *Check, p *v1alpha1.Parameters) Parameters {

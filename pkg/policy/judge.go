@@ -81,12 +81,12 @@ func (p *Plan) rule(votes []vote, f Finding) ruling {
 		}
 	}
 	if most := p.review.AtMost; most != "" {
-		r.finding.Action = weaker(r.finding.Action, most)
-		r.would = weaker(r.would, most)
+		r.finding.Action = v1alpha1.Weaker(r.finding.Action, most)
+		r.would = v1alpha1.Weaker(r.would, most)
 	}
 	if p.snapshot.options.DryRun {
 		r.wouldDo(r.finding.Action, r.finding.Policies...)
-		r.finding.Action = weaker(r.finding.Action, v1alpha1.Audit)
+		r.finding.Action = v1alpha1.Weaker(r.finding.Action, v1alpha1.Audit)
 	}
 	return r
 }
@@ -99,14 +99,14 @@ func (p *Plan) weigh(v *vote, f *Finding) (action v1alpha1.Action, exempted stri
 		return v1alpha1.Off, ""
 	}
 	if (f.State == facts.Unknown || v.uncertain) && !v.denyUnknown {
-		action = weaker(action, v1alpha1.Audit)
+		action = v1alpha1.Weaker(action, v1alpha1.Audit)
 	}
 	if v.policy == nil {
 		return action, ""
 	}
 	for i := range v.policy.exemptions {
 		e := &v.policy.exemptions[i]
-		if strength(action) > strength(v1alpha1.Audit) && e.covers(f, &p.input, &p.review.UserInfo) {
+		if action.StrongerThan(v1alpha1.Audit) && e.covers(f, &p.input, &p.review.UserInfo) {
 			if exempted = e.reason; exempted == "" {
 				exempted = "no reason given"
 			}
@@ -119,9 +119,9 @@ func (p *Plan) weigh(v *vote, f *Finding) (action v1alpha1.Action, exempted stri
 func (r *ruling) do(action v1alpha1.Action, policy, exempted string) {
 	f := &r.finding
 	switch {
-	case strength(action) > strength(f.Action):
+	case action.StrongerThan(f.Action):
 		f.Action, f.Policies, f.Exempted = action, nil, exempted
-	case strength(action) < strength(f.Action) || action == v1alpha1.Off:
+	case f.Action.StrongerThan(action) || action == v1alpha1.Off:
 		return
 	}
 	f.Policies = withName(f.Policies, policy)
@@ -132,9 +132,9 @@ func (r *ruling) do(action v1alpha1.Action, policy, exempted string) {
 
 func (r *ruling) wouldDo(action v1alpha1.Action, policies ...string) {
 	switch {
-	case strength(action) > strength(r.would):
+	case action.StrongerThan(r.would):
 		r.would, r.wouldPolicies = action, nil
-	case strength(action) < strength(r.would) || action == v1alpha1.Off:
+	case r.would.StrongerThan(action) || action == v1alpha1.Off:
 		return
 	}
 	for _, name := range policies {
@@ -143,10 +143,10 @@ func (r *ruling) wouldDo(action v1alpha1.Action, policies ...string) {
 }
 
 func (r *ruling) merge(o *ruling) {
-	switch mine, others := strength(r.finding.Action), strength(o.finding.Action); {
-	case others > mine:
+	switch mine, other := r.finding.Action, o.finding.Action; {
+	case other.StrongerThan(mine):
 		r.finding = o.finding
-	case others == mine:
+	case other == mine:
 		for _, name := range o.finding.Policies {
 			r.finding.Policies = withName(r.finding.Policies, name)
 		}

@@ -228,7 +228,7 @@ func (p *Plan) trialsOf(c *Check) []trial {
 func (p *Plan) forTemplate(action, most v1alpha1.Action) v1alpha1.Action {
 	// Of what is only written down it counts what becomes of its pods.
 	if p.input.Pod.Template && !p.input.Pod.Written {
-		return weaker(action, most)
+		return v1alpha1.Weaker(action, most)
 	}
 	return action
 }

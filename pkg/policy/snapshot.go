@@ -68,9 +68,7 @@ func (p *Policy) Expired(now time.Time) []string {
 func (p *Policy) Strictest() v1alpha1.Action {
 	strictest := v1alpha1.Off
 	for _, r := range p.rules {
-		if strength(r.action) > strength(strictest) {
-			strictest = r.action
-		}
+		strictest = v1alpha1.Stronger(strictest, r.action)
 	}
 	return strictest
 }

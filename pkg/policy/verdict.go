@@ -39,9 +39,7 @@ type Undecided struct {
 func (v *Verdict) Outcome() string {
 	strongest := v1alpha1.Off
 	for i := range v.Findings {
-		if strength(v.Findings[i].Action) > strength(strongest) {
-			strongest = v.Findings[i].Action
-		}
+		strongest = v1alpha1.Stronger(strongest, v.Findings[i].Action)
 	}
 	if strongest == v1alpha1.Off {
 		return "allow"
@@ -66,7 +64,7 @@ func (p *Plan) verdict(rulings []ruling) Verdict {
 	warned := 0
 	for i := range rulings {
 		r := &rulings[i]
-		if strength(r.would) > 0 {
+		if r.would.StrongerThan(v1alpha1.Off) {
 			would := r.finding
 			would.Action, would.Policies, would.Exempted = r.would, r.wouldPolicies, ""
 			v.Would = append(v.Would, would)

@@ -113,7 +113,7 @@ func (o *auditOptions) run(cmd *cobra.Command, _ []string) error {
 
 // parseAction reads the action of --fail-on.
 func parseAction(text string) (v1alpha1.Action, error) {
-	for _, a := range []v1alpha1.Action{v1alpha1.Off, v1alpha1.Audit, v1alpha1.Warn, v1alpha1.Deny} {
+	for _, a := range v1alpha1.Actions() {
 		if strings.EqualFold(text, string(a)) {
 			return a, nil
 		}
