@@ -23,6 +23,8 @@ type Check struct {
 	Remedy string
 	// Default is what the check leads to where no matching policy lists it.
 	Default v1alpha1.Action
+	// Impact is what its findings mean to the pod, to reports and to whoever waits.
+	Impact
 	// Parameters names the fields of v1alpha1.Parameters that the check reads.
 	Parameters []string
 	// Needs asks for the facts that Find will read, given those that are known
@@ -61,6 +63,8 @@ type Parameters struct {
 // Finding is one thing that a check found at one field.
 type Finding struct {
 	Check string
+	// Impact is what the table says of the check.
+	Impact
 	// Path of the leaf field at fault.
 	Path   string
 	Object facts.Object
@@ -124,6 +128,9 @@ func ValidateChecks(checks []Check) error {
 			return fmt.Errorf("check %s: default %q is no action", c.ID, c.Default)
 		case c.Needs == nil || c.Find == nil:
 			return fmt.Errorf("check %s: needs and find must be given", c.ID)
+		}
+		if err := c.validate(); err != nil {
+			return fmt.Errorf("check %s: %w", c.ID, err)
 		}
 		seen[c.ID] = true
 	}

@@ -15,6 +15,7 @@ func configMapExists() Check {
 		ID:      id,
 		Title:   "a referenced ConfigMap, or a key of it, that is absent and not optional",
 		Default: v1alpha1.Audit,
+		Impact:  Impact{Effect: BreaksAtStart, Severity: High, Category: References, Waiting: WaitingMayHold},
 		Problem: `As with Secrets: a pod with such a volume hangs in ` + "`ContainerCreating`" + `, a container with such an
 environment variable waits in ` + "`CreateContainerConfigError`" + `.
 

@@ -25,6 +25,7 @@ func imagePullSecretExists() Check {
 		ID:      c.id,
 		Title:   "an image pull Secret that is absent",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksAtStart, Severity: High, Category: References, Waiting: WaitingMayHeal},
 		Problem: `The kubelet pulls the images without the credentials, with the event
 ` + "`FailedToRetrieveImagePullSecret`" + `. The pod still runs if the image can be pulled without them, or is on the node
 already; otherwise it ends in ` + "`ImagePullBackOff`" + `, perhaps only on the next node.`,

@@ -17,6 +17,7 @@ func serviceAccountExists() Check {
 		ID:      c.id,
 		Title:   "an account that does not exist (of workload templates)",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksAtCreation, Severity: High, Category: References, Waiting: WaitingMayHeal},
 		Problem: `The API server takes the workload, and then refuses every pod that its controller tries to create. Only an event
 on the ReplicaSet, Job or StatefulSet tells: ` + "`error looking up service account`" + `.`,
 		Remedy: `Create the ServiceAccount, or correct ` + "`serviceAccountName`" + ` in the template.`,

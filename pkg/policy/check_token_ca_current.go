@@ -28,6 +28,7 @@ func tokenCACurrent() Check {
 		ID:      c.id,
 		Title:   "a token Secret whose `ca.crt` does not verify the certificate that the API server presents",
 		Default: v1alpha1.Audit,
+		Impact:  Impact{Effect: BreaksInUse, Severity: High, Category: Tokens, Waiting: WaitingMayHeal, UsesTrust: true},
 		Problem: `After the certificates of a cluster were regenerated, clients that go by the old ` + "`ca.crt`" + ` fail before they send their
 token: ` + "`x509: certificate signed by unknown authority`" + `. Tokenward compares with the chain that the API server presents
 to itself. Over manifests it compares with the namespace's ConfigMap ` + "`kube-root-ca.crt`" + `, where that is given.`,

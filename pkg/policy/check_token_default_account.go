@@ -24,6 +24,7 @@ func tokenDefaultAccount() Check {
 		ID:      c.id,
 		Title:   "a pod that holds a token of the account `default`",
 		Default: v1alpha1.Audit,
+		Impact:  Impact{Effect: BreaksNothing, Severity: Low, Category: Tokens, Waiting: WaitingIsVain},
 		Problem: `A pod that names no account runs as ` + "`default`" + `, and gets its token unless somebody says otherwise. Whatever is granted
 to that account every pod of the namespace may do.`,
 		Remedy: `Give the pod an account of its own (` + "`serviceAccountName`" + `), or, if it makes no calls to the API server, no token:

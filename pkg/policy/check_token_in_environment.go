@@ -19,6 +19,7 @@ func tokenInEnvironment() Check {
 		ID:      c.id,
 		Title:   "a token passed through an environment variable",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksNothing, Severity: Medium, Category: Tokens, Waiting: WaitingIsVain},
 		Problem: `The environment is handed on to every child process and shown by crash reports and debug pages. It is read once: a token
 that is made anew is not seen before the container restarts.`,
 		Remedy: `Mount the token as a file, and let the program read the file whenever it makes a call. Client libraries do so with a

@@ -15,6 +15,7 @@ func tokenLongLived() Check {
 		ID:      c.id,
 		Title:   "a pod that uses a long-lived token Secret at all",
 		Default: v1alpha1.Audit,
+		Impact:  Impact{Effect: BreaksNothing, Severity: Low, Category: Tokens, Waiting: WaitingIsVain},
 		Problem: `A token in a Secret never expires and is bound to no pod. It dies with the signing key, which nobody notices, and
 whoever has read it once keeps it.`,
 		Remedy: `Mount a projected volume with ` + "`serviceAccountToken`" + `, the ConfigMap ` + "`kube-root-ca.crt`" + ` and the namespace: the same three

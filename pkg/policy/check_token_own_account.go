@@ -22,6 +22,7 @@ func tokenOwnAccount() Check {
 		ID:      c.id,
 		Title:   "a pod that mounts the token of another account than its own",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksNothing, Severity: Medium, Category: Tokens, Waiting: WaitingIsVain},
 		Problem: `What the pod may do is not what its ` + "`serviceAccountName`" + ` says. Who may create pods in a namespace can so act as any
 account of which a token Secret lies there.`,
 		Remedy: `Set ` + "`serviceAccountName`" + ` to the account that the pod is to act as and mount a projected token. Exempt what really

@@ -52,6 +52,7 @@ func tokenSecretOwner() Check {
 		ID:      c.id,
 		Title:   "a token Secret whose account is gone, or was deleted and made anew",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksInUse, Severity: High, Category: Tokens, Waiting: WaitingMayHeal},
 		Problem: `A token is good only for the very account that it was made for: one of the same name with another uid is another
 account. The token controller deletes such a Secret, and the next pod that mounts it hangs in ` + "`ContainerCreating`" + `.`,
 		Remedy: `Create the account, and a new Secret of type ` + "`kubernetes.io/service-account-token`" + ` for it, or let the pod mount a

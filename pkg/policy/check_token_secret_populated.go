@@ -19,6 +19,7 @@ func tokenSecretPopulated() Check {
 		ID:         c.id,
 		Title:      "a token Secret without a token, older than a grace period",
 		Default:    v1alpha1.Warn,
+		Impact:     Impact{Effect: BreaksAtStart, Severity: High, Category: Tokens, Waiting: WaitingMayHold},
 		Parameters: []string{"gracePeriod"},
 		Problem: `The token controller fills a Secret of type ` + "`kubernetes.io/service-account-token`" + ` within a second. One that stays
 empty names an account that does not exist, or the kube-controller-manager runs without

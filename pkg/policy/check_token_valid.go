@@ -36,6 +36,7 @@ func tokenValid() Check {
 		ID:      c.id,
 		Title:   "a token that the API server would not accept",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksInUse, Severity: High, Category: Tokens, Waiting: WaitingMayHoldTokenSecret, UsesTrust: true},
 		Problem: `After the signing keys of a cluster were changed, its token Secrets still exist and are still mounted, and every call
 made with them answers 401. Nothing notices: the token controller fills only an empty Secret. Tokenward verifies the token
 that the pod is about to use as the API server would: signature, issuer, times, and that the account, the Secret, the pod

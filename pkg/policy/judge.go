@@ -50,7 +50,7 @@ func (p *Plan) inFieldOrder(rulings []ruling) {
 func (p *Plan) try(t *trial, rulings []ruling) []ruling {
 	p.input.Parameters = t.parameters
 	t.check.Find(&p.input, func(f Finding) {
-		f.Check = t.check.ID
+		f.Check, f.Impact = t.check.ID, t.check.Impact
 		r := p.rule(t.votes, f)
 		for i := range rulings {
 			if rulings[i].finding.Check == f.Check && rulings[i].finding.Path == f.Path {
