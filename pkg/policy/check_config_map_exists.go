@@ -27,12 +27,10 @@ without it, set ` + "`optional: true`" + `. ` + "`kube-root-ca.crt`" + ` is made
 		Needs: func(in *Input, ask func(facts.Query)) { keys.needs(in, ask) },
 		Find: func(in *Input, report func(Finding)) {
 			in.each(applies, func(r *reference.Reference) {
-				one := *in
-				one.References = []reference.Reference{*r}
 				if in.fact(r).State == facts.Present {
-					keys.find(&one, report)
+					keys.findOne(in, r, report)
 				} else {
-					object.find(&one, report)
+					object.findOne(in, r, report)
 				}
 			})
 		},

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"slices"
-
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
@@ -35,9 +33,13 @@ pod's account: the API server copies the account's ` + "`imagePullSecrets`" + ` 
 			if in.getsPullSecrets() {
 				ask(facts.Query{Object: in.ownAccount(), Inside: true})
 			}
-			c.needs(in.withPullSecrets(), ask)
+			c.needs(in, ask)
+			in.eachInheritedPullSecret(func(r *reference.Reference) { c.needsOne(in, r, ask) })
 		},
-		Find: func(in *Input, report func(Finding)) { c.find(in.withPullSecrets(), report) },
+		Find: func(in *Input, report func(Finding)) {
+			c.find(in, report)
+			in.eachInheritedPullSecret(func(r *reference.Reference) { c.findOne(in, r, report) })
+		},
 	}
 }
 
@@ -50,18 +52,17 @@ func (in *Input) getsPullSecrets() bool {
 	return in.Pod.Written && len(in.Pod.Spec.ImagePullSecrets) == 0
 }
 
-// withPullSecrets returns the input with the references that the pod will have
-// once it got them. They all stand in one field.
-func (in *Input) withPullSecrets() *Input {
+// eachInheritedPullSecret visits the references that the pod will have once it
+// got those of its account. They all stand in one field.
+func (in *Input) eachInheritedPullSecret(visit func(*reference.Reference)) {
+	if !in.getsPullSecrets() {
+		return
+	}
 	account := in.Facts.Get(in.ownAccount())
-	if !in.getsPullSecrets() || !account.Known() || account.Account == nil {
-		return in
+	if !account.Known() || account.Account == nil {
+		return
 	}
-	with := *in
 	for _, name := range account.Account.PullSecrets {
-		with.References = append(slices.Clip(with.References), reference.Reference{
-			Kind: reference.Secret, Name: name, Use: reference.UseImagePull, Path: in.accountPath(),
-		})
+		visit(&reference.Reference{Kind: reference.Secret, Name: name, Use: reference.UseImagePull, Path: in.accountPath()})
 	}
-	return &with
 }

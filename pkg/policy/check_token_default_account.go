@@ -12,8 +12,8 @@ import (
 )
 
 func tokenDefaultAccount() Check {
-	c := tokenCheck{id: "token-default-account", judge: func(in *Input, h *held) *fault {
-		if _, name := h.account(in); name != reference.DefaultAccount {
+	c := tokenCheck{id: "token-default-account", judge: func(in *Input, u tokenUse) *fault {
+		if _, name := u.account(in); name != reference.DefaultAccount {
 			return nil
 		}
 		return wrong(func(quote func(string) string) string {
@@ -29,6 +29,7 @@ func tokenDefaultAccount() Check {
 to that account every pod of the namespace may do.`,
 		Remedy: `Give the pod an account of its own (` + "`serviceAccountName`" + `), or, if it makes no calls to the API server, no token:
 ` + "`automountServiceAccountToken: false`" + `.`,
+		ReadsSecrets: true,
 		Needs: func(in *Input, ask func(facts.Query)) {
 			c.needs(in, ask)
 			if in.Pod.Spec.ServiceAccountName == reference.DefaultAccount {

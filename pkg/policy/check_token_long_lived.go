@@ -3,8 +3,8 @@ package policy
 import "tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 
 func tokenLongLived() Check {
-	c := tokenCheck{id: "token-long-lived", judge: func(_ *Input, h *held) *fault {
-		if !h.longLived() {
+	c := tokenCheck{id: "token-long-lived", judge: func(_ *Input, u tokenUse) *fault {
+		if !u.longLived() {
 			return nil
 		}
 		return wrong(func(func(string) string) string {
@@ -20,7 +20,8 @@ func tokenLongLived() Check {
 whoever has read it once keeps it.`,
 		Remedy: `Mount a projected volume with ` + "`serviceAccountToken`" + `, the ConfigMap ` + "`kube-root-ca.crt`" + ` and the namespace: the same three
 files, renewed by the kubelet.`,
-		Needs: c.needs,
-		Find:  c.find,
+		ReadsSecrets: true,
+		Needs:        c.needs,
+		Find:         c.find,
 	}
 }

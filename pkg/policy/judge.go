@@ -22,7 +22,7 @@ func (p *Plan) Judge(set *facts.Set) Verdict {
 		return Verdict{Allowed: true, Passed: p.passed}
 	}
 	p.settle(set)
-	p.input.use(set)
+	p.useFacts(set)
 	var rulings []ruling
 	first := 0 // ruling of the check at hand
 	for i := range p.trials {
@@ -80,7 +80,7 @@ func (p *Plan) rule(votes []vote, f Finding) ruling {
 			r.do(action, name, exempted)
 		}
 	}
-	if most := p.review.AtMost; most != "" {
+	if most := p.attributes.AtMost; most != "" {
 		r.finding.Action = v1alpha1.Weaker(r.finding.Action, most)
 		r.would = v1alpha1.Weaker(r.would, most)
 	}
@@ -106,7 +106,7 @@ func (p *Plan) weigh(v *vote, f *Finding) (action v1alpha1.Action, exempted stri
 	}
 	for i := range v.policy.exemptions {
 		e := &v.policy.exemptions[i]
-		if action.StrongerThan(v1alpha1.Audit) && e.covers(f, &p.input, &p.review.UserInfo) {
+		if action.StrongerThan(v1alpha1.Audit) && e.covers(f, &p.input, &p.attributes.UserInfo) {
 			if exempted = e.reason; exempted == "" {
 				exempted = "no reason given"
 			}

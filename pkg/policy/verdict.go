@@ -28,12 +28,6 @@ type Verdict struct {
 	Warnings []string
 }
 
-// Undecided is a policy of which it is unknown whether it matches.
-type Undecided struct {
-	Policy string `json:"policy"`
-	Why    string `json:"why"`
-}
-
 // Outcome sums the verdict up in one word, from a closed set: deny, warn,
 // audit or allow.
 func (v *Verdict) Outcome() string {
@@ -55,7 +49,7 @@ const maxDenial = 800
 const maxWarnings = 4096
 
 func (p *Plan) verdict(rulings []ruling) Verdict {
-	v := Verdict{Allowed: true, Undecided: p.undecided()}
+	v := Verdict{Allowed: true, Undecided: p.matching.undecided()}
 	why := map[string]string{}
 	for _, u := range v.Undecided {
 		why[u.Policy] = "; whether it matches is unknown: " + u.Why

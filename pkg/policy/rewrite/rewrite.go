@@ -146,7 +146,7 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 	out.draft.account = p.review.Pod.Spec.ServiceAccountName
 	out.reinvoked = p.recorded()
 	for range maxPasses {
-		search := p.snapshot.Mutations(p.reviewOf(&out.draft))
+		search := p.snapshot.PlanMutations(p.reviewOf(&out.draft))
 		if out.passed = search.Passed(); out.passed != "" {
 			return out
 		}
@@ -158,7 +158,7 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 		}
 		one := pass{plan: p, set: set, ask: ask, draft: out.draft}
 		var all []policy.Mutation
-		all, out.undecided = search.Of(set)
+		all, out.undecided = search.Mutations(set)
 		for i := range all {
 			out.dryRuns = out.dryRuns || all[i].DryRun
 			if dry || !all[i].DryRun {
