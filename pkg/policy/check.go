@@ -107,6 +107,7 @@ func Checks() []Check {
 		tokenInEnvironment(),
 		tokenDefaultAccount(),
 		tokenRequired(),
+		tokenMounted(),
 	}
 }
 
