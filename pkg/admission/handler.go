@@ -1,6 +1,9 @@
 // Package admission holds the webhooks: HTTP handlers that decode a review,
 // gather the facts that the policies need, let them judge, and answer. No rule
 // of the game lives here; see package policy.
+//
+// Of ours it imports packages apis, workload, facts, metrics, policy and
+// policy/rewrite; facts come through the interface Source.
 package admission
 
 import (

@@ -20,19 +20,19 @@ const reloadInterval = 500 * time.Millisecond
 
 // File takes policies from a file, and keeps the last good version.
 type File struct {
-	inForce
+	publisher
 	path    string
 	content []byte // that was loaded last
-	coming  []byte // that was seen last: a file that is being written is not read
-	broken  string // what is wrong with the file as it is now
+	seen    []byte // that was seen last: a file that is being written is not read
+	problem string // what is wrong with the file as it is now
 }
 
 // NewFile reads the file; an empty path means the built-in defaults alone. A
 // file that does not compile is an error that names document, line and field.
 func NewFile(path string, compiler *policy.Compiler, options policy.Options, m *metrics.Metrics, log logr.Logger) (*File, error) {
-	f := &File{inForce: inForce{compiler: compiler, options: options, metrics: m, log: log}, path: path}
+	f := &File{publisher: publisher{compiler: compiler, options: options, metrics: m, log: log}, path: path}
 	if path == "" {
-		f.use(nil, 0)
+		f.publish(nil, 0)
 		return f, nil
 	}
 	content, err := os.ReadFile(path)
@@ -69,8 +69,8 @@ func (f *File) reload() {
 	f.countExpired()
 	content, err := os.ReadFile(f.path)
 	if err == nil {
-		settled := bytes.Equal(content, f.coming)
-		f.coming = content
+		settled := bytes.Equal(content, f.seen)
+		f.seen = content
 		if !settled || bytes.Equal(content, f.content) {
 			return
 		}
@@ -79,14 +79,14 @@ func (f *File) reload() {
 		f.content = nil // what comes next is new
 	}
 	if err != nil {
-		if f.broken != err.Error() {
-			f.broken = err.Error()
+		if f.problem != err.Error() {
+			f.problem = err.Error()
 			f.metrics.Policies.WithLabelValues("false").Set(1)
 			f.log.Error(err, "The policy file can't be used; the last good version stays in force", "file", f.path)
 		}
 		return
 	}
-	f.broken = ""
+	f.problem = ""
 	f.log.Info("Policies reloaded", "file", f.path, "policies", f.Snapshot().Policies())
 }
 
@@ -104,6 +104,6 @@ func (f *File) load(content []byte) error {
 			f.log.Info("Policy has a part without effect", "policy", p.Name, "warning", w)
 		}
 	}
-	f.use(policies, 0)
+	f.publish(policies, 0)
 	return nil
 }

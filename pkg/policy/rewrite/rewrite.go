@@ -2,7 +2,8 @@
 // JSON Patch: each operation is built from a decision, never from the difference
 // of two marshalled objects, so that fields which our types do not know stay.
 //
-// It is pure, and imports package policy, never the reverse.
+// It is pure. Of ours it imports packages policy, facts, reference and workload;
+// package policy never imports it.
 package rewrite
 
 import (
@@ -240,9 +241,12 @@ func (p *pass) run() {
 func (p *pass) look(q facts.Query) facts.Fact {
 	p.ask(q)
 	f := p.set.Get(q.Object)
-	p.open = p.open || (f.State == facts.Unknown && f.Why == facts.NotAsked) || (q.Inside && f.State == facts.Present && !f.Inside)
+	p.open = p.open || !asked(&f) || (q.Inside && f.State == facts.Present && !f.Inside)
 	return f
 }
+
+// asked reports whether anybody has looked the object up.
+func asked(f *facts.Fact) bool { return f.State != facts.Unknown || f.Why != facts.NotAsked }
 
 func (p *pass) namespace() string { return p.plan.review.Namespace }
 
