@@ -45,8 +45,8 @@ pod's account: the API server copies the account's ` + "`imagePullSecrets`" + ` 
 
 func (in *Input) accountPath() string { return in.Pod.Prefix + "spec.serviceAccountName" }
 
-// getsPullSecrets reports whether the pod, which is only written down, will get
-// those of its account: it has none itself (k8s.io/kubernetes,
+// getsPullSecrets reports whether the pod of a manifest will get the pull Secrets
+// of its account: it has none itself (k8s.io/kubernetes,
 // plugin/pkg/admission/serviceaccount).
 func (in *Input) getsPullSecrets() bool {
 	return in.Pod.Written && len(in.Pod.Spec.ImagePullSecrets) == 0

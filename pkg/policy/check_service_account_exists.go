@@ -11,8 +11,8 @@ func serviceAccountExists() Check {
 		id:      "service-account-exists",
 		applies: func(r *reference.Reference) bool { return r.Kind == reference.ServiceAccount },
 	}
-	// The API server itself refuses a Pod whose account does not exist; of one that
-	// is only written down nobody else tells.
+	// The API server itself refuses a Pod whose account does not exist. Nobody else
+	// says so of a template or a manifest.
 	return Check{
 		ID:      c.id,
 		Title:   "an account that does not exist (of workload templates)",
