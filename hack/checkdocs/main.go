@@ -35,10 +35,10 @@ func write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	index := bytes.NewBufferString(generated + "# Checks\n\n| check | finds | default |\n|---|---|---|\n")
+	index := bytes.NewBufferString(generated + "# Checks\n\n| check | finds | default | severity |\n|---|---|---|---|\n")
 	for i := range checks {
 		c := &checks[i]
-		fmt.Fprintf(index, "| [%s](%s.md) | %s | %s |\n", c.ID, c.ID, c.Title, c.Default)
+		fmt.Fprintf(index, "| [%s](%s.md) | %s | %s | %s |\n", c.ID, c.ID, c.Title, c.Default, c.Severity)
 		if err := os.WriteFile(filepath.Join(dir, c.ID+".md"), page(c), 0o644); err != nil {
 			return err
 		}
@@ -49,6 +49,10 @@ func write(dir string) error {
 func page(c *policy.Check) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, generated+"# %s\n\nFinds %s. Default action: **%s**.\n", c.ID, c.Title, c.Default)
+	fmt.Fprintf(&b, "\n- Effect: %s.\n- Severity: %s.\n- Category: %s.\n", c.Effect, c.Severity, c.Category)
+	if c.Waiting.Heals() {
+		fmt.Fprintf(&b, "- The pod need not be changed: it becomes whole when the object that it points at is mended.\n")
+	}
 	fmt.Fprintf(&b, "\n## What goes wrong\n\n%s\n", c.Problem)
 	fmt.Fprintf(&b, "\n## How to mend it\n\n%s\n", c.Remedy)
 	if len(c.Parameters) > 0 {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -228,20 +227,4 @@ func Pods(body []byte) (*Request, error) {
 	}
 	out.review.Values = values(body, &out.review)
 	return out, nil
-}
-
-// answer maps a verdict to the response.
-func answer(uid types.UID, v *policy.Verdict) *admissionv1.AdmissionReview {
-	response := &admissionv1.AdmissionResponse{
-		UID: uid, Allowed: v.Allowed, Warnings: v.Warnings, AuditAnnotations: v.AuditAnnotations(),
-	}
-	if !v.Allowed {
-		response.Result = &metav1.Status{
-			Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: v.Message,
-		}
-	}
-	return &admissionv1.AdmissionReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"},
-		Response: response,
-	}
 }

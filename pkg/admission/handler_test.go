@@ -40,9 +40,8 @@ func (f fixed) Snapshot() *policy.Snapshot { return f.snapshot }
 func newHandler(t testing.TB) *Handler {
 	t.Helper()
 	cluster := &manifest.Cluster{}
-	return &Handler{
+	return &Handler{Decode: Pods, Endpoint: Endpoint{
 		Path:     "/validate/pods",
-		Decode:   Pods,
 		Policies: fixed{policy.NewSnapshot(policy.Checks(), nil, policy.Options{})},
 		Source: sourceFunc(func(_ context.Context, needs func(*facts.Set) []facts.Query) *facts.Set {
 			return source.Answer(cluster, time.Time{}, needs)
@@ -51,7 +50,7 @@ func newHandler(t testing.TB) *Handler {
 		Now:     time.Now,
 		Metrics: metrics.New(),
 		Log:     logr.Discard(),
-	}
+	}}
 }
 
 func capture(t testing.TB, name string) []byte {
@@ -236,10 +235,10 @@ func FuzzDecode(f *testing.F) {
 		workloads.Policies, workloads.Decode = pods.Policies, Workloads(workload.BuiltinTemplates())
 		answersWell(t, post(pods, strings.NewReader(string(body))), policy.MaxMessage)
 		answersWell(t, post(workloads, strings.NewReader(string(body))), policy.MaxMessage)
-		mutate := &MutateHandler{Policies: pods.Policies, Source: pods.Source, Ready: pods.Ready, Now: time.Now, Metrics: pods.Metrics, Log: pods.Log}
+		mutate := &MutateHandler{Endpoint: pods.Endpoint}
 		answersWell(t, post(mutate, strings.NewReader(string(body))), policy.MaxMessage)
 		// An error of a policy may name values that are long.
-		policies := &PolicyHandler{Compiler: compiler, Now: time.Now, Metrics: pods.Metrics, Log: pods.Log}
+		policies := &PolicyHandler{Compiler: compiler, Endpoint: Endpoint{Now: time.Now, Metrics: pods.Metrics, Log: pods.Log}}
 		answersWell(t, post(policies, strings.NewReader(string(body))), len(body)+4096)
 	})
 }

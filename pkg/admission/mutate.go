@@ -5,36 +5,21 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy/rewrite"
-	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
 // MutateHandler changes pods as policies say, before they are judged. It refuses
-// nothing. All fields are required.
-type MutateHandler struct {
-	// Path the handler is served at; it labels metrics.
-	Path     string
-	Policies Policies
-	Source   source.Source
-	// Ready reports whether everything that a decision stands on is there.
-	Ready func() bool
-	// Now is the time of the decision.
-	Now     func() time.Time
-	Metrics *metrics.Metrics
-	Log     logr.Logger
-}
+// nothing.
+type MutateHandler struct{ Endpoint }
 
 // ServeHTTP implements http.Handler.
 func (h *MutateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e := endpoint{path: h.Path, ready: h.Ready, metrics: h.Metrics, log: h.Log}
-	e.serve(w, r, func(arrived time.Time, body []byte, a *answered) error {
+	h.serve(w, r, func(arrived time.Time, body []byte, a *answered) error {
 		request, err := ownedPods(body)
 		if err != nil {
 			return err
@@ -54,7 +39,7 @@ func (h *MutateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *MutateHandler) change(r *http.Request, arrived time.Time, request *Request) rewrite.Result {
 	request.review.Now = h.Now()
 	plan := rewrite.New(h.Policies.Snapshot(), &request.review)
-	return plan.Result(gather(h.Source, r, arrived, plan.Needs))
+	return plan.Result(h.gather(r, arrived, plan.Needs))
 }
 
 // record writes the metrics and, at the debug level, a line for each change.
@@ -122,8 +107,5 @@ func patchAnswer(uid types.UID, result *rewrite.Result) (*admissionv1.AdmissionR
 		jsonPatch := admissionv1.PatchTypeJSONPatch
 		response.Patch, response.PatchType = patch, &jsonPatch
 	}
-	return &admissionv1.AdmissionReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"},
-		Response: response,
-	}, nil
+	return envelope(response), nil
 }

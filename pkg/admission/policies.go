@@ -8,31 +8,25 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
-	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
 )
 
 // PolicyHandler refuses TokenPolicies that do not compile, and warns about what
 // in them has no effect. It needs nothing of the cluster: whoever mends a policy
-// is never held up by a cache. All fields are required.
+// never waits for a cache. Of Endpoint it needs neither Policies nor Source, nor
+// Ready.
 type PolicyHandler struct {
-	// Path the handler is served at; it labels metrics.
-	Path     string
+	Endpoint
 	Compiler *policy.Compiler
-	Now      func() time.Time
-	Metrics  *metrics.Metrics
-	Log      logr.Logger
 }
 
 // ServeHTTP implements http.Handler.
 func (h *PolicyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e := endpoint{path: h.Path, ready: func() bool { return true }, metrics: h.Metrics, log: h.Log}
-	e.serve(w, r, func(_ time.Time, body []byte, a *answered) error {
+	h.serve(w, r, func(_ time.Time, body []byte, a *answered) error {
 		in, err := decode[json.RawMessage](body, "a TokenPolicy")
 		if err != nil {
 			return err

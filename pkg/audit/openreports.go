@@ -18,6 +18,7 @@ import (
 	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/listing"
+	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/report"
 	"tokenward.dev/tokenward/pkg/rollup"
 )
@@ -71,7 +72,7 @@ func (a *Auditor) writeReports(ctx context.Context, namespace string, found *nam
 		old := stored[desired.Name]
 		delete(stored, desired.Name)
 		if old != nil && !settled {
-			keepKnown(old, desired)
+			keepKnown(old, desired, w.Faults)
 		}
 		summarize(desired)
 		switch {
@@ -165,10 +166,12 @@ func summarize(r *v1alpha1.Report) {
 // keepKnown puts what a report has of the validity of tokens in the place of what
 // is found for now: a replica that starts does not know at once which keys are
 // gone, and would tell another reason, or none, of a token that is as dead as ever.
-func keepKnown(old, desired *v1alpha1.Report) {
+//
+// The results of desired are those of faults, in the same order.
+func keepKnown(old, desired *v1alpha1.Report, faults []*rollup.Fault) {
 	for i := range desired.Results {
 		d := &desired.Results[i]
-		if !rollup.RestsOnKeys(d.Rule) {
+		if !faults[i].UsesTrust {
 			continue
 		}
 		if at := slices.IndexFunc(old.Results, func(o v1alpha1.ReportResult) bool { return sameFault(&o, d) }); at >= 0 {
@@ -195,7 +198,7 @@ func openResult(w *rollup.Workload, f *rollup.Fault, now time.Time) v1alpha1.Rep
 		policy = policies[0]
 	}
 	result := v1alpha1.ReportResult{
-		Source: program, Policy: policy, Rule: f.Check, Category: rollup.Category(f.Check), Severity: severity(f),
+		Source: program, Policy: policy, Rule: f.Check, Category: f.Category.String(), Severity: severity(f),
 		Timestamp: metav1.Timestamp{Seconds: now.Unix()}, Result: outcome(f), Scored: outcome(f) == "fail",
 		Description: f.Message,
 		Properties:  map[string]string{"state": f.State.String(), "object": f.Object.String(), "path": f.Path},
@@ -232,19 +235,15 @@ func outcome(f *rollup.Fault) v1alpha1.Result {
 	return "warn"
 }
 
-// severity goes by what breaks.
+// severity is that of the check, and more where pods wait for what is missing.
 func severity(f *rollup.Fault) v1alpha1.ResultSeverity {
 	switch {
 	case f.State == facts.Unknown:
 		return "info"
-	case rollup.EffectOf(f.Check) != rollup.NoEffect && f.Stuck > 0:
+	case f.Effect != policy.BreaksNothing && f.Stuck > 0:
 		return "critical"
-	case rollup.EffectOf(f.Check) != rollup.NoEffect:
-		return "high"
-	case rollup.Exposes(f.Check):
-		return "medium"
 	}
-	return "low"
+	return v1alpha1.ResultSeverity(f.Severity.String())
 }
 
 // sameReport reports whether two reports say the same, whenever each finding was

@@ -21,7 +21,7 @@ import (
 func TestReportsThatAreWritten(t *testing.T) {
 	web := report.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "web", UID: "1"}
 	faulty := func(n *namespaceFaults) {
-		finding := evaluate.Finding{Finding: policy.Finding{Check: "secret-exists", Action: tokenward.Warn, State: facts.Absent, Message: "m"}}
+		finding := evaluate.Finding{Finding: policy.Finding{Check: "secret-exists", Impact: policy.Impact{Effect: policy.BreaksAtStart, Severity: policy.High}, Action: tokenward.Warn, State: facts.Absent, Message: "m"}}
 		n.Rollup[web.UID] = &rollup.Workload{Ref: web, Faults: []*rollup.Fault{{Finding: finding, At: []report.Ref{web}}}}
 	}
 	stored := func(labels map[string]string) *v1alpha1.Report {
@@ -80,7 +80,7 @@ func TestReportsThatAreWritten(t *testing.T) {
 
 func TestWhatAReportMakesOfAFinding(t *testing.T) {
 	base := func(change func(*rollup.Fault)) *rollup.Fault {
-		f := &rollup.Fault{Finding: evaluate.Finding{Finding: policy.Finding{Check: "secret-exists", State: facts.Absent, Action: tokenward.Warn, Message: "m"}}, Pods: 1}
+		f := &rollup.Fault{Finding: evaluate.Finding{Finding: policy.Finding{Check: "secret-exists", Impact: policy.Impact{Effect: policy.BreaksAtStart, Severity: policy.High}, State: facts.Absent, Action: tokenward.Warn, Message: "m"}}, Pods: 1}
 		change(f)
 		return f
 	}
@@ -97,7 +97,9 @@ func TestWhatAReportMakesOfAFinding(t *testing.T) {
 		{"what is unknown could not be evaluated", base(func(f *rollup.Fault) { f.State = facts.Unknown }), "error", "info", "tokenward-defaults"},
 		{"what is exempted is skipped", base(func(f *rollup.Fault) { f.Exempted = "moves" }), "skip", "high", "tokenward-defaults"},
 		{"a policy in dry run alone", base(func(f *rollup.Fault) { f.Action, f.Would, f.WouldPolicies = "", tokenward.Deny, []string{"trial"} }), "warn", "high", "trial"},
-		{"what breaks nothing", base(func(f *rollup.Fault) { f.Check, f.State = "token-long-lived", facts.Present }), "warn", "low", "tokenward-defaults"},
+		{"what breaks nothing", base(func(f *rollup.Fault) {
+			f.Impact, f.State = policy.Impact{Effect: policy.BreaksNothing, Severity: policy.Low}, facts.Present
+		}), "warn", "low", "tokenward-defaults"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,7 +113,7 @@ func TestWhatAReportMakesOfAFinding(t *testing.T) {
 
 func TestAReportIsTheSameWheneverAFindingWasSeen(t *testing.T) {
 	w := &rollup.Workload{Ref: report.Ref{Kind: "Pod", Name: "p", UID: "1"}, Pods: 1, Faults: []*rollup.Fault{
-		{Finding: evaluate.Finding{Finding: policy.Finding{Check: "secret-exists", State: facts.Absent, Action: tokenward.Warn, Message: "m"}}, Pods: 1},
+		{Finding: evaluate.Finding{Finding: policy.Finding{Check: "secret-exists", Impact: policy.Impact{Effect: policy.BreaksAtStart, Severity: policy.High}, State: facts.Absent, Action: tokenward.Warn, Message: "m"}}, Pods: 1},
 	}}
 	old := openReport("shop", w, time.Unix(1, 0))
 	summarize(old)

@@ -23,8 +23,13 @@ type Check struct {
 	Remedy string
 	// Default is what the check leads to where no matching policy lists it.
 	Default v1alpha1.Action
+	// Impact is what its findings mean to the pod, to reports and to whoever waits.
+	Impact
 	// Parameters names the fields of v1alpha1.Parameters that the check reads.
 	Parameters []string
+	// ReadsSecrets is set where the check reads Input.Secrets. Their contents are
+	// asked for once, for all such checks.
+	ReadsSecrets bool
 	// Needs asks for the facts that Find will read, given those that are known
 	// so far. It is called again until it asks for nothing new.
 	Needs func(in *Input, ask func(facts.Query))
@@ -42,14 +47,12 @@ type Input struct {
 	Facts      *facts.Set
 	Parameters Parameters
 	Now        time.Time
-
-	// unknownDenies is set where a policy denies for what is unknown.
-	unknownDenies bool
-	// held is what eachHeld hands out: one is enough.
-	held held
-	// handedSecrets is what handed returns, once it is known.
-	handedSecrets []handedSecret
-	handedKnown   bool
+	// Secrets are the Secrets whose values the pod hands to containers. It is
+	// there for the checks that have ReadsSecrets.
+	Secrets []UsedSecret
+	// UnknownDenies is set where a policy denies for what is unknown, so that such
+	// a finding must be confirmed, too.
+	UnknownDenies bool
 }
 
 // Parameters are the parameters of a check with defaults filled in. They are
@@ -61,6 +64,8 @@ type Parameters struct {
 // Finding is one thing that a check found at one field.
 type Finding struct {
 	Check string
+	// Impact is what the table says of the check.
+	Impact
 	// Path of the leaf field at fault.
 	Path   string
 	Object facts.Object
@@ -69,8 +74,8 @@ type Finding struct {
 	// Message tells what, where, what will happen and the cure, in at most
 	// MaxMessage characters without a line break.
 	Message string
-	// Echo marks what another finding tells, too: that a Secret could not be read
-	// (secret-exists), or of a template what its pods will be found to have. The
+	// Echo marks what another finding says as well: that a Secret could not be read
+	// (secret-exists), or, for a template, what its pods will be found to have. The
 	// default of a check does not repeat it; a policy that lists the check does.
 	Echo bool
 
@@ -102,6 +107,7 @@ func Checks() []Check {
 		tokenInEnvironment(),
 		tokenDefaultAccount(),
 		tokenRequired(),
+		tokenMounted(),
 	}
 }
 
@@ -120,10 +126,13 @@ func ValidateChecks(checks []Check) error {
 			return fmt.Errorf("check %s: the id is there twice", c.ID)
 		case c.Title == "" || c.Problem == "" || c.Remedy == "":
 			return fmt.Errorf("check %s: title, problem and remedy must be told", c.ID)
-		case !strengthKnown(c.Default):
+		case c.Default.Strength() < 0:
 			return fmt.Errorf("check %s: default %q is no action", c.ID, c.Default)
 		case c.Needs == nil || c.Find == nil:
 			return fmt.Errorf("check %s: needs and find must be given", c.ID)
+		}
+		if err := c.validate(); err != nil {
+			return fmt.Errorf("check %s: %w", c.ID, err)
 		}
 		seen[c.ID] = true
 	}

@@ -15,6 +15,7 @@ func configMapExists() Check {
 		ID:      id,
 		Title:   "a referenced ConfigMap, or a key of it, that is absent and not optional",
 		Default: v1alpha1.Audit,
+		Impact:  Impact{Effect: BreaksAtStart, Severity: High, Category: References, Waiting: WaitingMayHold},
 		Problem: `As with Secrets: a pod with such a volume hangs in ` + "`ContainerCreating`" + `, a container with such an
 environment variable waits in ` + "`CreateContainerConfigError`" + `.
 
@@ -26,12 +27,10 @@ without it, set ` + "`optional: true`" + `. ` + "`kube-root-ca.crt`" + ` is made
 		Needs: func(in *Input, ask func(facts.Query)) { keys.needs(in, ask) },
 		Find: func(in *Input, report func(Finding)) {
 			in.each(applies, func(r *reference.Reference) {
-				one := *in
-				one.References = []reference.Reference{*r}
 				if in.fact(r).State == facts.Present {
-					keys.find(&one, report)
+					keys.findOne(in, r, report)
 				} else {
-					object.find(&one, report)
+					object.findOne(in, r, report)
 				}
 			})
 		},

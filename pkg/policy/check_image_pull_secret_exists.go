@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"slices"
-
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
@@ -25,6 +23,7 @@ func imagePullSecretExists() Check {
 		ID:      c.id,
 		Title:   "an image pull Secret that is absent",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksAtStart, Severity: High, Category: References, Waiting: WaitingMayHeal},
 		Problem: `The kubelet pulls the images without the credentials, with the event
 ` + "`FailedToRetrieveImagePullSecret`" + `. The pod still runs if the image can be pulled without them, or is on the node
 already; otherwise it ends in ` + "`ImagePullBackOff`" + `, perhaps only on the next node.`,
@@ -34,33 +33,36 @@ pod's account: the API server copies the account's ` + "`imagePullSecrets`" + ` 
 			if in.getsPullSecrets() {
 				ask(facts.Query{Object: in.ownAccount(), Inside: true})
 			}
-			c.needs(in.withPullSecrets(), ask)
+			c.needs(in, ask)
+			in.eachInheritedPullSecret(func(r *reference.Reference) { c.needsOne(in, r, ask) })
 		},
-		Find: func(in *Input, report func(Finding)) { c.find(in.withPullSecrets(), report) },
+		Find: func(in *Input, report func(Finding)) {
+			c.find(in, report)
+			in.eachInheritedPullSecret(func(r *reference.Reference) { c.findOne(in, r, report) })
+		},
 	}
 }
 
 func (in *Input) accountPath() string { return in.Pod.Prefix + "spec.serviceAccountName" }
 
-// getsPullSecrets reports whether the pod, which is only written down, will get
-// those of its account: it has none itself (k8s.io/kubernetes,
+// getsPullSecrets reports whether the pod of a manifest will get the pull Secrets
+// of its account: it has none itself (k8s.io/kubernetes,
 // plugin/pkg/admission/serviceaccount).
 func (in *Input) getsPullSecrets() bool {
 	return in.Pod.Written && len(in.Pod.Spec.ImagePullSecrets) == 0
 }
 
-// withPullSecrets returns the input with the references that the pod will have
-// once it got them. They all stand in one field.
-func (in *Input) withPullSecrets() *Input {
+// eachInheritedPullSecret visits the references that the pod will have once it
+// got those of its account. They all stand in one field.
+func (in *Input) eachInheritedPullSecret(visit func(*reference.Reference)) {
+	if !in.getsPullSecrets() {
+		return
+	}
 	account := in.Facts.Get(in.ownAccount())
-	if !in.getsPullSecrets() || !account.Known() || account.Account == nil {
-		return in
+	if !account.Known() || account.Account == nil {
+		return
 	}
-	with := *in
 	for _, name := range account.Account.PullSecrets {
-		with.References = append(slices.Clip(with.References), reference.Reference{
-			Kind: reference.Secret, Name: name, Use: reference.UseImagePull, Path: in.accountPath(),
-		})
+		visit(&reference.Reference{Kind: reference.Secret, Name: name, Use: reference.UseImagePull, Path: in.accountPath()})
 	}
-	return &with
 }

@@ -17,6 +17,7 @@ func secretExists() Check {
 		ID:      c.id,
 		Title:   "a referenced Secret that is absent and not optional",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksAtStart, Severity: High, Category: References, Waiting: WaitingMayHold},
 		Problem: `The kubelet waits for every Secret that a pod needs. For a volume the pod hangs in ` + "`ContainerCreating`" + `
 with the event ` + "`FailedMount`" + `; for an environment variable the container waits in
 ` + "`CreateContainerConfigError`" + `. Nothing stands in the pod's log, because nothing has run.

@@ -16,6 +16,7 @@ func secretKeyExists() Check {
 		ID:      c.id,
 		Title:   "a referenced key that is absent from its Secret",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksAtStart, Severity: High, Category: References, Waiting: WaitingMayHold},
 		Problem: `The Secret exists, but not the key that the pod asks for by name. A volume with such an item hangs in
 ` + "`ContainerCreating`" + ` (` + "`FailedMount`: `references non-existent secret key`" + `); a container with such an
 environment variable waits in ` + "`CreateContainerConfigError`" + `.`,

@@ -11,12 +11,13 @@ func serviceAccountExists() Check {
 		id:      "service-account-exists",
 		applies: func(r *reference.Reference) bool { return r.Kind == reference.ServiceAccount },
 	}
-	// The API server itself refuses a Pod whose account does not exist; of one that
-	// is only written down nobody else tells.
+	// The API server itself refuses a Pod whose account does not exist. Nobody else
+	// says so of a template or a manifest.
 	return Check{
 		ID:      c.id,
 		Title:   "an account that does not exist (of workload templates)",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksAtCreation, Severity: High, Category: References, Waiting: WaitingMayHeal},
 		Problem: `The API server takes the workload, and then refuses every pod that its controller tries to create. Only an event
 on the ReplicaSet, Job or StatefulSet tells: ` + "`error looking up service account`" + `.`,
 		Remedy: `Create the ServiceAccount, or correct ` + "`serviceAccountName`" + ` in the template.`,

@@ -6,11 +6,11 @@ import (
 )
 
 func tokenCACurrent() Check {
-	c := tokenCheck{id: "token-ca-current", judge: func(_ *Input, h *held) *fault {
-		if !h.secret.TokenSecret || !h.secret.HasCA || !h.brings(caKey) {
+	c := tokenCheck{id: "token-ca-current", judge: func(_ *Input, u tokenUse) *fault {
+		if !u.secret.TokenSecret || !u.secret.HasCA || !u.brings(caKey) {
 			return nil
 		}
-		switch h.secret.CA {
+		switch u.secret.CA {
 		case facts.Absent:
 			return wrong(func(func(string) string) string {
 				return "has a ca.crt that does not verify the API server: calls fail. " +
@@ -28,12 +28,14 @@ func tokenCACurrent() Check {
 		ID:      c.id,
 		Title:   "a token Secret whose `ca.crt` does not verify the certificate that the API server presents",
 		Default: v1alpha1.Audit,
+		Impact:  Impact{Effect: BreaksInUse, Severity: High, Category: Tokens, Waiting: WaitingMayHeal, UsesTrust: true},
 		Problem: `After the certificates of a cluster were regenerated, clients that go by the old ` + "`ca.crt`" + ` fail before they send their
 token: ` + "`x509: certificate signed by unknown authority`" + `. Tokenward compares with the chain that the API server presents
 to itself. Over manifests it compares with the namespace's ConfigMap ` + "`kube-root-ca.crt`" + `, where that is given.`,
 		Remedy: `The token controller writes the current CA into every token Secret when it runs with ` + "`--root-ca-file`" + `: see that the
 kube-controller-manager was restarted with the new one. Then restart the pods.`,
-		Needs: c.needs,
-		Find:  c.find,
+		ReadsSecrets: true,
+		Needs:        c.needs,
+		Find:         c.find,
 	}
 }

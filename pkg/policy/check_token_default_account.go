@@ -12,8 +12,8 @@ import (
 )
 
 func tokenDefaultAccount() Check {
-	c := tokenCheck{id: "token-default-account", judge: func(in *Input, h *held) *fault {
-		if _, name := h.account(in); name != reference.DefaultAccount {
+	c := tokenCheck{id: "token-default-account", judge: func(in *Input, u tokenUse) *fault {
+		if _, name := u.account(in); name != reference.DefaultAccount {
 			return nil
 		}
 		return wrong(func(quote func(string) string) string {
@@ -24,10 +24,12 @@ func tokenDefaultAccount() Check {
 		ID:      c.id,
 		Title:   "a pod that holds a token of the account `default`",
 		Default: v1alpha1.Audit,
+		Impact:  Impact{Effect: BreaksNothing, Severity: Low, Category: Tokens, Waiting: WaitingIsVain},
 		Problem: `A pod that names no account runs as ` + "`default`" + `, and gets its token unless somebody says otherwise. Whatever is granted
 to that account every pod of the namespace may do.`,
 		Remedy: `Give the pod an account of its own (` + "`serviceAccountName`" + `), or, if it makes no calls to the API server, no token:
 ` + "`automountServiceAccountToken: false`" + `.`,
+		ReadsSecrets: true,
 		Needs: func(in *Input, ask func(facts.Query)) {
 			c.needs(in, ask)
 			if in.Pod.Spec.ServiceAccountName == reference.DefaultAccount {

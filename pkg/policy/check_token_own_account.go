@@ -3,8 +3,8 @@ package policy
 import "tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 
 func tokenOwnAccount() Check {
-	c := tokenCheck{id: "token-own-account", judge: func(in *Input, h *held) *fault {
-		namespace, name := h.account(in)
+	c := tokenCheck{id: "token-own-account", judge: func(in *Input, u tokenUse) *fault {
+		namespace, name := u.account(in)
 		own := in.Pod.Spec.ServiceAccountName
 		if name == "" || (namespace == in.Namespace && name == own) {
 			return nil
@@ -22,11 +22,13 @@ func tokenOwnAccount() Check {
 		ID:      c.id,
 		Title:   "a pod that mounts the token of another account than its own",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksNothing, Severity: Medium, Category: Tokens, Waiting: WaitingIsVain},
 		Problem: `What the pod may do is not what its ` + "`serviceAccountName`" + ` says. Who may create pods in a namespace can so act as any
 account of which a token Secret lies there.`,
 		Remedy: `Set ` + "`serviceAccountName`" + ` to the account that the pod is to act as and mount a projected token. Exempt what really
 needs a foreign token, such as a controller of another cluster.`,
-		Needs: c.needs,
-		Find:  c.find,
+		ReadsSecrets: true,
+		Needs:        c.needs,
+		Find:         c.find,
 	}
 }

@@ -13,6 +13,7 @@ func tokenRequired() Check {
 		ID:      id,
 		Title:   "a container without the token file, where the policy says it needs one",
 		Default: v1alpha1.Off,
+		Impact:  Impact{Effect: BreaksNothing, Severity: Low, Category: Tokens, Waiting: WaitingIsVain},
 		Problem: `Software such as a dashboard or an operator reads its token from
 ` + "`/var/run/secrets/kubernetes.io/serviceaccount/token`" + ` and fails without it. A pod has none if it, or its account, says
 ` + "`automountServiceAccountToken: false`" + `, if another volume is mounted in that place, or if the ServiceAccount admission plugin is

@@ -11,17 +11,17 @@ import (
 func tokenValid() Check {
 	c := tokenCheck{
 		id: "token-valid",
-		more: func(in *Input, h *held, ask func(facts.Query)) {
-			eachNamed(in, h, func(o facts.Object) { ask(facts.Query{Object: o, Inside: true}) })
+		needsMore: func(in *Input, u tokenUse, ask func(facts.Query)) {
+			eachNamed(in, u, func(o facts.Object) { ask(facts.Query{Object: o, Inside: true}) })
 		},
-		judge: func(in *Input, h *held) *fault {
-			result := verdictOn(in, h)
+		judge: func(in *Input, u tokenUse) *fault {
+			result := verdictOn(in, u)
 			switch result.Verdict {
 			case token.Invalid:
 				var rests []facts.Object
-				eachNamed(in, h, func(o facts.Object) { rests = append(rests, o) })
+				eachNamed(in, u, func(o facts.Object) { rests = append(rests, o) })
 				return wrong(func(func(string) string) string {
-					return "holds a token that answers 401: " + result.Reason.Text() + ". " + tokenCure(h, result.Reason)
+					return "holds a token that answers 401: " + result.Reason.Text() + ". " + tokenCure(u, result.Reason)
 				}, rests...)
 			case token.Unknown:
 				return &fault{state: facts.Unknown, text: func(func(string) string) string {
@@ -36,6 +36,7 @@ func tokenValid() Check {
 		ID:      c.id,
 		Title:   "a token that the API server would not accept",
 		Default: v1alpha1.Warn,
+		Impact:  Impact{Effect: BreaksInUse, Severity: High, Category: Tokens, Waiting: WaitingMayHoldTokenSecret, UsesTrust: true},
 		Problem: `After the signing keys of a cluster were changed, its token Secrets still exist and are still mounted, and every call
 made with them answers 401. Nothing notices: the token controller fills only an empty Secret. Tokenward verifies the token
 that the pod is about to use as the API server would: signature, issuer, times, and that the account, the Secret, the pod
@@ -54,8 +55,9 @@ issuer that is not known, or a foreign audience, is unknown, too.`,
 To delete the Secret is no cure: since Kubernetes 1.24 nobody makes it again, and pods hang for want of it. Under the same RSA
 key the new token is the same as the old one, byte by byte: this mends a dead token, it revokes none. Better than
 any token Secret is a projected token, which is renewed by itself.`,
-		Needs: c.needs,
-		Find:  c.find,
+		ReadsSecrets: true,
+		Needs:        c.needs,
+		Find:         c.find,
 	}
 }
 
@@ -63,24 +65,24 @@ any token Secret is a projected token, which is renewed by itself.`,
 // Who may create pods can put any claims into a Secret: nothing is looked up for
 // a token that is refused anyhow, and nothing outside the pod's namespace by
 // claims that no key vouches for, since the answer would tell what exists there.
-func eachNamed(in *Input, h *held, visit func(facts.Object)) {
-	if h.token == nil || h.token.Broken.Reason != "" || h.token.Signature.Verdict == token.Invalid {
+func eachNamed(in *Input, u tokenUse, visit func(facts.Object)) {
+	if u.token == nil || u.token.Broken.Reason != "" || u.token.Signature.Verdict == token.Invalid {
 		return
 	}
-	vouched := h.token.Signature.Verdict == token.Valid || h.token.Signature.Reason == token.ForeignAudience
-	facts.NamedBy(&h.token.Claims, func(o facts.Object) {
+	vouched := u.token.Signature.Verdict == token.Valid || u.token.Signature.Reason == token.ForeignAudience
+	facts.NamedBy(&u.token.Claims, func(o facts.Object) {
 		if vouched || o.Namespace == in.Namespace {
 			visit(o)
 		}
 	})
 }
 
-// verdictOn says what the API server would say to a held token.
-func verdictOn(in *Input, h *held) token.Result {
-	if h.token == nil {
+// verdictOn says what the API server would say to a token.
+func verdictOn(in *Input, u tokenUse) token.Result {
+	if u.token == nil {
 		return token.Result{Verdict: token.Valid}
 	}
-	return TokenVerdict(h.token, in.Facts.Get, in.Now)
+	return TokenVerdict(u.token, in.Facts.Get, in.Now)
 }
 
 // TokenVerdict says what the API server would say to a token, given what is
@@ -94,7 +96,7 @@ func TokenVerdict(held *facts.HeldToken, get func(facts.Object) facts.Fact, now 
 }
 
 // tokenCure tells what mends a token that is refused for a reason.
-func tokenCure(h *held, why token.Reason) string {
+func tokenCure(u tokenUse, why token.Reason) string {
 	switch why {
 	case token.AccountGone, token.AccountReplaced:
 		return "Create a new token Secret, or mount a projected token."
@@ -102,7 +104,7 @@ func tokenCure(h *held, why token.Reason) string {
 		return "Remove that label to use it again, or mount a projected token."
 	default:
 	}
-	if h.secret.TokenSecret {
+	if u.secret.TokenSecret {
 		return reissue
 	}
 	return "Mount a projected token instead, or copy a new one."

@@ -16,6 +16,7 @@ func trustBundleExists() Check {
 		ID:      c.id,
 		Title:   "a projected ClusterTrustBundle that is absent and not optional",
 		Default: v1alpha1.Audit,
+		Impact:  Impact{Effect: BreaksAtStart, Severity: High, Category: References, Waiting: WaitingMayHold},
 		Problem: `A projected volume asks for a ClusterTrustBundle by name, or for those of a signer, and there is none. The pod hangs
 in ` + "`ContainerCreating`" + ` with the event ` + "`FailedMount`" + `. A signer without ` + "`labelSelector`" + ` selects no
 bundle at all; an empty one (` + "`{}`" + `) selects all of the signer's.`,

@@ -17,9 +17,6 @@ import (
 	"tokenward.dev/tokenward/pkg/strictyaml"
 )
 
-// maxReason bounds the reason of an exemption, which goes into audit annotations.
-const maxReason = 256
-
 // defaultGracePeriod is how old a token Secret may be without a token.
 const defaultGracePeriod = 30 * time.Second
 
@@ -43,25 +40,6 @@ type Policy struct {
 type rule struct {
 	action     v1alpha1.Action
 	parameters Parameters
-}
-
-type match struct {
-	namespaces labels.Selector // nil selects all
-	pods       labels.Selector // nil selects all
-	accounts   []string
-	conditions []condition
-	// broken is set where a part can't be used: whether the policy matches what
-	// the other parts select is unknown.
-	broken bool
-}
-
-type exemption struct {
-	at                                                   string
-	checks, namespaces, accounts, objects, users, groups []string
-
-	pods   labels.Selector // nil selects all
-	until  *time.Time      // nil: never ends
-	reason string
 }
 
 // Compiler makes TokenPolicies ready for use with a table of checks. It may be
@@ -104,7 +82,7 @@ func (c *Compiler) Compile(p *v1alpha1.TokenPolicy) (*Policy, field.ErrorList) {
 		run.exemption(spec.Child("exemptions").Index(i), &p.Spec.Exemptions[i])
 	}
 	if len(run.errs) == 0 {
-		run.useless(spec, p)
+		run.warnings(spec, p)
 	}
 	return run.out, run.errs
 }
@@ -231,7 +209,7 @@ func (c *compilation) checkNamed(at *field.Path, name string) *Check {
 func (c *compilation) rule(at *field.Path, r *v1alpha1.CheckRule) {
 	before := len(c.errs)
 	check := c.checkNamed(at.Child("name"), r.Name)
-	action := c.oneOf(at.Child("action"), string(r.Action), "Off", "Audit", "Warn", "Deny")
+	action := c.oneOf(at.Child("action"), string(r.Action), actionNames()...)
 	if check == nil {
 		return
 	}
@@ -246,6 +224,14 @@ func (c *compilation) rule(at *field.Path, r *v1alpha1.CheckRule) {
 	if len(c.errs) == before {
 		c.out.rules[r.Name] = rule{action: v1alpha1.Action(action), parameters: parameters}
 	}
+}
+
+func actionNames() []string {
+	var names []string
+	for _, a := range v1alpha1.Actions() {
+		names = append(names, string(a))
+	}
+	return names
 }
 
 func (c *compilation) parameters(at *field.Path, check *Check, p *v1alpha1.Parameters) Parameters {
@@ -270,40 +256,6 @@ func (c *compilation) parameters(at *field.Path, check *Check, p *v1alpha1.Param
 		out.GracePeriod = d
 	}
 	return out
-}
-
-func (c *compilation) exemption(at *field.Path, e *v1alpha1.Exemption) {
-	before := len(c.errs)
-	for i, name := range e.Checks {
-		c.checkNamed(at.Child("checks").Index(i), name)
-	}
-	out := exemption{
-		at:         at.String(),
-		checks:     e.Checks,
-		namespaces: c.names(at.Child("namespaces"), e.Namespaces, validation.IsDNS1123Label),
-		accounts:   c.names(at.Child("serviceAccountNames"), e.ServiceAccountNames, validation.IsDNS1123Subdomain),
-		objects:    c.names(at.Child("objectNames"), e.ObjectNames, anyName),
-		users:      c.names(at.Child("users"), e.Users, anyName),
-		groups:     c.names(at.Child("groups"), e.Groups, anyName),
-		pods:       c.selector(at.Child("podSelector"), e.PodSelector),
-		reason:     e.Reason,
-	}
-	if e.Until != nil {
-		out.until = &e.Until.Time
-	}
-	if len(e.Reason) > maxReason {
-		c.fail(field.TooLong(at.Child("reason"), "", maxReason))
-	}
-	if len(out.checks)+len(out.namespaces)+len(out.accounts)+len(out.objects)+len(out.users)+len(out.groups) == 0 && out.pods == nil && len(c.errs) == before {
-		// Left out: to exempt nothing errs on the safe side.
-		c.fail(field.Required(at, "an exemption must select something: checks, namespaces, podSelector, "+
-			"serviceAccountNames, objectNames, users or groups; to try a policy out use mode: DryRun"))
-		return
-	}
-	// One that names an unknown check, after a downgrade say, holds for the others.
-	if len(c.errs) == before || onlyUnknownChecks(c.errs[before:]) {
-		c.out.exemptions = append(c.out.exemptions, out)
-	}
 }
 
 // IsUnknownCheck reports whether an error of Compile is about the name of a

@@ -18,33 +18,37 @@ type existence struct {
 }
 
 func (e existence) needs(in *Input, ask func(facts.Query)) {
-	in.each(e.applies, func(r *reference.Reference) {
-		ask(facts.Query{Object: in.object(r)})
-		fact := in.fact(r)
-		if r.Kind != reference.Secret || fact.State == facts.Present || (fact.State == facts.Unknown && fact.Why == facts.NotAsked) {
-			return
-		}
-		// A second question, now that the answer to the first is known.
-		in.eachProvider(func(class facts.Object) { ask(facts.Query{Object: class}) })
-		if fact.State == facts.Absent && wasOwnToken(in, r) {
-			ask(facts.Query{Object: tokenSecretsOf(in)})
-		}
-	})
+	in.each(e.applies, func(r *reference.Reference) { e.needsOne(in, r, ask) })
+}
+
+func (existence) needsOne(in *Input, r *reference.Reference, ask func(facts.Query)) {
+	ask(facts.Query{Object: in.object(r)})
+	fact := in.fact(r)
+	if r.Kind != reference.Secret || fact.State == facts.Present || !asked(&fact) {
+		return
+	}
+	// A second question, now that the answer to the first is known.
+	in.eachProvider(func(class facts.Object) { ask(facts.Query{Object: class}) })
+	if fact.State == facts.Absent && wasOwnToken(in, r) {
+		ask(facts.Query{Object: tokenSecretsOf(in)})
+	}
 }
 
 func (e existence) find(in *Input, report func(Finding)) {
-	in.each(e.applies, func(r *reference.Reference) {
-		fact := in.fact(r)
-		switch fact.State {
-		case facts.Present:
-		case facts.Unknown:
-			if provided, _ := in.provided(r); provided != facts.Present {
-				report(in.finding(r, r.Path, facts.Unknown, unknownText(e.id, r, r.Path, "it is", fact.Why)))
-			}
-		case facts.Absent:
-			e.absent(in, r, report)
+	in.each(e.applies, func(r *reference.Reference) { e.findOne(in, r, report) })
+}
+
+func (e existence) findOne(in *Input, r *reference.Reference, report func(Finding)) {
+	fact := in.fact(r)
+	switch fact.State {
+	case facts.Present:
+	case facts.Unknown:
+		if provided, _ := in.provided(r); provided != facts.Present {
+			report(in.finding(r, r.Path, facts.Unknown, unknownText(e.id, r, r.Path, "it is", fact.Why)))
 		}
-	})
+	case facts.Absent:
+		e.absent(in, r, report)
+	}
 }
 
 // absent reports an absent object, unless something known will make it.
@@ -63,7 +67,7 @@ func (e existence) absent(in *Input, r *reference.Reference, report func(Finding
 	}
 }
 
-// provided tells whether something known makes a Secret when the pod starts:
+// provided returns whether something known makes a Secret when the pod starts:
 // the Secrets Store CSI driver makes those that a mounted SecretProviderClass
 // lists in secretObjects. Where that is unknown it returns the class.
 func (in *Input) provided(r *reference.Reference) (facts.State, facts.Object) {

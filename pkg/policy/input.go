@@ -30,3 +30,6 @@ func (in *Input) fact(r *reference.Reference) facts.Fact { return in.Facts.Get(i
 func (in *Input) finding(r *reference.Reference, path string, state facts.State, text string) Finding {
 	return Finding{Path: path, Object: in.object(r), State: state, Message: text}
 }
+
+// asked reports whether anybody has looked the object up.
+func asked(f *facts.Fact) bool { return f.State != facts.Unknown || f.Why != facts.NotAsked }

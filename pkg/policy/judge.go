@@ -22,7 +22,7 @@ func (p *Plan) Judge(set *facts.Set) Verdict {
 		return Verdict{Allowed: true, Passed: p.passed}
 	}
 	p.settle(set)
-	p.input.use(set)
+	p.useFacts(set)
 	var rulings []ruling
 	first := 0 // ruling of the check at hand
 	for i := range p.trials {
@@ -50,7 +50,7 @@ func (p *Plan) inFieldOrder(rulings []ruling) {
 func (p *Plan) try(t *trial, rulings []ruling) []ruling {
 	p.input.Parameters = t.parameters
 	t.check.Find(&p.input, func(f Finding) {
-		f.Check = t.check.ID
+		f.Check, f.Impact = t.check.ID, t.check.Impact
 		r := p.rule(t.votes, f)
 		for i := range rulings {
 			if rulings[i].finding.Check == f.Check && rulings[i].finding.Path == f.Path {
@@ -80,13 +80,13 @@ func (p *Plan) rule(votes []vote, f Finding) ruling {
 			r.do(action, name, exempted)
 		}
 	}
-	if most := p.review.AtMost; most != "" {
-		r.finding.Action = weaker(r.finding.Action, most)
-		r.would = weaker(r.would, most)
+	if most := p.attributes.AtMost; most != "" {
+		r.finding.Action = v1alpha1.Weaker(r.finding.Action, most)
+		r.would = v1alpha1.Weaker(r.would, most)
 	}
 	if p.snapshot.options.DryRun {
 		r.wouldDo(r.finding.Action, r.finding.Policies...)
-		r.finding.Action = weaker(r.finding.Action, v1alpha1.Audit)
+		r.finding.Action = v1alpha1.Weaker(r.finding.Action, v1alpha1.Audit)
 	}
 	return r
 }
@@ -99,14 +99,14 @@ func (p *Plan) weigh(v *vote, f *Finding) (action v1alpha1.Action, exempted stri
 		return v1alpha1.Off, ""
 	}
 	if (f.State == facts.Unknown || v.uncertain) && !v.denyUnknown {
-		action = weaker(action, v1alpha1.Audit)
+		action = v1alpha1.Weaker(action, v1alpha1.Audit)
 	}
 	if v.policy == nil {
 		return action, ""
 	}
 	for i := range v.policy.exemptions {
 		e := &v.policy.exemptions[i]
-		if strength(action) > strength(v1alpha1.Audit) && e.covers(f, &p.input, &p.review.UserInfo) {
+		if action.StrongerThan(v1alpha1.Audit) && e.covers(f, &p.input, &p.attributes.UserInfo) {
 			if exempted = e.reason; exempted == "" {
 				exempted = "no reason given"
 			}
@@ -119,9 +119,9 @@ func (p *Plan) weigh(v *vote, f *Finding) (action v1alpha1.Action, exempted stri
 func (r *ruling) do(action v1alpha1.Action, policy, exempted string) {
 	f := &r.finding
 	switch {
-	case strength(action) > strength(f.Action):
+	case action.StrongerThan(f.Action):
 		f.Action, f.Policies, f.Exempted = action, nil, exempted
-	case strength(action) < strength(f.Action) || action == v1alpha1.Off:
+	case f.Action.StrongerThan(action) || action == v1alpha1.Off:
 		return
 	}
 	f.Policies = withName(f.Policies, policy)
@@ -132,9 +132,9 @@ func (r *ruling) do(action v1alpha1.Action, policy, exempted string) {
 
 func (r *ruling) wouldDo(action v1alpha1.Action, policies ...string) {
 	switch {
-	case strength(action) > strength(r.would):
+	case action.StrongerThan(r.would):
 		r.would, r.wouldPolicies = action, nil
-	case strength(action) < strength(r.would) || action == v1alpha1.Off:
+	case r.would.StrongerThan(action) || action == v1alpha1.Off:
 		return
 	}
 	for _, name := range policies {
@@ -143,10 +143,10 @@ func (r *ruling) wouldDo(action v1alpha1.Action, policies ...string) {
 }
 
 func (r *ruling) merge(o *ruling) {
-	switch mine, others := strength(r.finding.Action), strength(o.finding.Action); {
-	case others > mine:
+	switch mine, other := r.finding.Action, o.finding.Action; {
+	case other.StrongerThan(mine):
 		r.finding = o.finding
-	case others == mine:
+	case other == mine:
 		for _, name := range o.finding.Policies {
 			r.finding.Policies = withName(r.finding.Policies, name)
 		}

@@ -19,29 +19,31 @@ func (k keyExistence) needs(in *Input, ask func(facts.Query)) {
 			keys[i] = r.Keys[i].Name
 		}
 		ask(facts.Query{Object: in.object(r), Keys: keys})
-		if fact := in.fact(r); r.Kind == reference.Secret && fact.State == facts.Unknown && fact.Why != facts.NotAsked {
+		if fact := in.fact(r); r.Kind == reference.Secret && fact.State == facts.Unknown && asked(&fact) {
 			in.eachProvider(func(class facts.Object) { ask(facts.Query{Object: class}) })
 		}
 	})
 }
 
 func (k keyExistence) find(in *Input, report func(Finding)) {
-	in.each(k.applies, func(r *reference.Reference) {
-		fact := in.fact(r)
-		if fact.State == facts.Absent {
-			return
-		}
-		if provided, _ := in.provided(r); fact.State == facts.Unknown && provided == facts.Present {
-			return
-		}
-		// One finding a reference: what is absent comes before what is unknown.
-		if absent := keysIn(r, &fact, facts.Absent); len(absent) > 0 {
-			report(in.finding(r, absent[0].Path, facts.Absent, missingKeyText(k.id, r, absent)))
-		} else if unknown := keysIn(r, &fact, facts.Unknown); len(unknown) > 0 && fact.Provided == "" {
-			path := unknown[0].Path
-			report(in.finding(r, path, facts.Unknown, unknownText(k.id, r, path, "the key is", fact.Why)))
-		}
-	})
+	in.each(k.applies, func(r *reference.Reference) { k.findOne(in, r, report) })
+}
+
+func (k keyExistence) findOne(in *Input, r *reference.Reference, report func(Finding)) {
+	fact := in.fact(r)
+	if fact.State == facts.Absent {
+		return
+	}
+	if provided, _ := in.provided(r); fact.State == facts.Unknown && provided == facts.Present {
+		return
+	}
+	// One finding a reference: what is absent comes before what is unknown.
+	if absent := keysIn(r, &fact, facts.Absent); len(absent) > 0 {
+		report(in.finding(r, absent[0].Path, facts.Absent, missingKeyText(k.id, r, absent)))
+	} else if unknown := keysIn(r, &fact, facts.Unknown); len(unknown) > 0 && fact.Provided == "" {
+		path := unknown[0].Path
+		report(in.finding(r, path, facts.Unknown, unknownText(k.id, r, path, "the key is", fact.Why)))
+	}
 }
 
 // keysIn returns the keys of a reference that are in a state.

@@ -65,22 +65,3 @@ func TestFitWarningsKeepsTheAPIServerFromCutting(t *testing.T) {
 		t.Errorf("got %d lines", len(got))
 	}
 }
-
-func TestTheTableOfChecksIsValid(t *testing.T) {
-	if err := ValidateChecks(Checks()); err != nil {
-		t.Error(err)
-	}
-	for name, spoil := range map[string]func([]Check){
-		"an id with a space":  func(c []Check) { c[0].ID = "secret exists" },
-		"an id that is twice": func(c []Check) { c[0].ID = c[1].ID },
-		"no remedy":           func(c []Check) { c[0].Remedy = "" },
-		"no default":          func(c []Check) { c[0].Default = "" },
-		"no function":         func(c []Check) { c[0].Find = nil },
-	} {
-		checks := Checks()
-		spoil(checks)
-		if ValidateChecks(checks) == nil {
-			t.Errorf("%s: want an error", name)
-		}
-	}
-}

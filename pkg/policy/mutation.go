@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"slices"
 	"strconv"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -78,120 +77,94 @@ func (c *compilation) mutate(at *field.Path, m *v1alpha1.Mutate) {
 	if m.ServiceAccount == nil && m.AutomountServiceAccountToken == nil && m.LongLivedTokenVolumes == nil {
 		c.fail(field.Required(at, "must have serviceAccount, automountServiceAccountToken or longLivedTokenVolumes"))
 	}
-	out := &Mutation{Policy: c.out.Name, Automount: m.AutomountServiceAccountToken, Record: m.RecordAnnotation}
-	if sa := m.ServiceAccount; sa != nil {
-		at, before := at.Child("serviceAccount"), len(c.errs)
-		out.Always = c.oneOf(at.Child("when"), string(sa.When), "Unset", "Always") == "Always"
-		if sa.Name == "" {
-			c.fail(field.Required(at.Child("name"), "which account to set"))
-		} else if problems := validation.IsDNS1123Subdomain(sa.Name); len(problems) > 0 {
-			c.fail(field.Invalid(at.Child("name"), sa.Name, problems[0]))
-		}
-		if len(c.errs) == before {
-			out.ServiceAccount = sa.Name
-		}
+	c.out.mutation = &Mutation{Policy: c.out.Name, Automount: m.AutomountServiceAccountToken, Record: m.RecordAnnotation}
+	if m.ServiceAccount != nil {
+		c.mutateAccount(at.Child("serviceAccount"), m.ServiceAccount)
 	}
-	if v := m.LongLivedTokenVolumes; v != nil {
-		at, before := at.Child("longLivedTokenVolumes"), len(c.errs)
-		volumes := &TokenVolumes{ExpirationSeconds: defaultExpiration}
-		if v.Project == "" {
-			c.fail(field.Required(at.Child("project"), "Existing or ExistingOrMissing"))
-		}
-		volumes.Missing = c.oneOf(at.Child("project"), string(v.Project), "Existing", "ExistingOrMissing") == "ExistingOrMissing"
-		if s := v.ExpirationSeconds; s != nil {
-			if volumes.ExpirationSeconds = *s; *s < minExpiration || *s > maxExpiration {
-				c.fail(field.Invalid(at.Child("expirationSeconds"), *s, "must be between 600 and 4294967296"))
-			}
-		}
-		if len(c.errs) == before {
-			out.Volumes = volumes
-		}
+	if m.LongLivedTokenVolumes != nil {
+		c.mutateVolumes(at.Child("longLivedTokenVolumes"), m.LongLivedTokenVolumes)
 	}
-	c.out.mutation = out
 }
 
-// Mutations is a search for the policies that change a pod.
-type Mutations struct{ plan *Plan }
+func (c *compilation) mutateAccount(at *field.Path, m *v1alpha1.ServiceAccountMutation) {
+	before := len(c.errs)
+	c.out.mutation.Always = c.oneOf(at.Child("when"), string(m.When), "Unset", "Always") == "Always"
+	if m.Name == "" {
+		c.fail(field.Required(at.Child("name"), "which account to set"))
+	} else if problems := validation.IsDNS1123Subdomain(m.Name); len(problems) > 0 {
+		c.fail(field.Invalid(at.Child("name"), m.Name, problems[0]))
+	}
+	if len(c.errs) == before {
+		c.out.mutation.ServiceAccount = m.Name
+	}
+}
 
-// Mutations starts the search. Only the creation of a pod is ever changed.
-func (s *Snapshot) Mutations(r *Attributes) *Mutations {
-	p := &Plan{snapshot: s, review: r, passed: s.passes(r)}
+func (c *compilation) mutateVolumes(at *field.Path, m *v1alpha1.LongLivedTokenVolumes) {
+	before := len(c.errs)
+	volumes := &TokenVolumes{ExpirationSeconds: defaultExpiration}
+	if m.Project == "" {
+		c.fail(field.Required(at.Child("project"), "Existing or ExistingOrMissing"))
+	}
+	volumes.Missing = c.oneOf(at.Child("project"), string(m.Project), "Existing", "ExistingOrMissing") == "ExistingOrMissing"
+	if s := m.ExpirationSeconds; s != nil {
+		if volumes.ExpirationSeconds = *s; *s < minExpiration || *s > maxExpiration {
+			c.fail(field.Invalid(at.Child("expirationSeconds"), *s, "must be between 600 and 4294967296"))
+		}
+	}
+	if len(c.errs) == before {
+		c.out.mutation.Volumes = volumes
+	}
+}
+
+// MutationPlan is the search for the policies that change a pod.
+type MutationPlan struct {
+	passed   string // the rule by which the pod is left alone
+	dryRun   bool
+	matching matching
+}
+
+// PlanMutations starts the search. Only the creation of a pod is ever changed.
+func (s *Snapshot) PlanMutations(a *Attributes) *MutationPlan {
+	p := &MutationPlan{passed: s.passes(a), dryRun: s.options.DryRun, matching: matching{attributes: a}}
 	switch {
 	case p.passed != "":
-	case r.Operation != admissionv1.Create || r.SubResource != "" || r.Pod.Template:
+	case a.Operation != admissionv1.Create || a.SubResource != "" || a.Pod.Template:
 		p.passed = "pods are changed only when they are created"
 	default:
-		p.input = Input{Pod: *r.Pod, Namespace: r.Namespace, Now: r.Now}
 		for _, policy := range s.policies {
-			if policy.mutation != nil && policy.match.matchesPod(&p.input) {
-				p.matched = append(p.matched, matched{policy: policy})
+			if policy.mutation != nil {
+				p.matching.add(policy)
 			}
 		}
 	}
-	return &Mutations{plan: p}
+	return p
 }
 
 // Passed names the rule by which the object is left alone, or is empty.
-func (m *Mutations) Passed() string { return m.plan.passed }
+func (p *MutationPlan) Passed() string { return p.passed }
 
-// Needs returns the queries that must be answered before Of is called.
-func (m *Mutations) Needs(set *facts.Set) []facts.Query {
-	if m.plan.passed == "" && m.plan.asksNamespace() {
-		return m.plan.openNamespace(set)
+// Needs returns the queries that must be answered before Mutations is called.
+func (p *MutationPlan) Needs(set *facts.Set) []facts.Query {
+	if p.passed != "" {
+		return nil
 	}
-	return nil
+	return p.matching.needs(set)
 }
 
-// Of returns what the policies that match want, in the order of their names. A
-// policy of which it is unknown whether it matches changes nothing.
-func (m *Mutations) Of(set *facts.Set) ([]Mutation, []Undecided) {
-	if m.plan.passed != "" {
+// Mutations returns what the policies that match want, in the order of their
+// names. A policy of which it is unknown whether it matches changes nothing.
+func (p *MutationPlan) Mutations(set *facts.Set) ([]Mutation, []Undecided) {
+	if p.passed != "" {
 		return nil, nil
 	}
-	m.plan.settleMatches(set)
+	p.matching.settle(set)
 	var out []Mutation
-	for _, matched := range m.plan.matched {
-		if matched.state == facts.Present {
-			mutation := *matched.policy.mutation
-			mutation.DryRun = matched.policy.dryRun || m.plan.snapshot.options.DryRun
+	for _, one := range p.matching.policies {
+		if one.state == facts.Present {
+			mutation := *one.policy.mutation
+			mutation.DryRun = one.policy.dryRun || p.dryRun
 			out = append(out, mutation)
 		}
 	}
-	return out, m.plan.undecided()
-}
-
-// undecided are the policies of which it is unknown whether they match.
-func (p *Plan) undecided() []Undecided {
-	var out []Undecided
-	for _, m := range p.matched {
-		if m.state == facts.Unknown {
-			out = append(out, Undecided{Policy: m.policy.Name, Why: m.why})
-		}
-	}
-	return out
-}
-
-// openNamespace asks for the namespace, unless it was answered.
-func (p *Plan) openNamespace(set *facts.Set) []facts.Query {
-	namespace := facts.Query{Object: p.namespace()}
-	if f := set.Get(namespace.Object); f.State == facts.Unknown && f.Why == facts.NotAsked {
-		return []facts.Query{namespace}
-	}
-	return nil
-}
-
-// settleMatches decides which policies match.
-func (p *Plan) settleMatches(set *facts.Set) {
-	namespace := set.Get(p.namespace())
-	conditions := newConditions(&namespace, func() *Values {
-		if p.review.Values == nil {
-			return nil
-		}
-		return p.review.Values()
-	})
-	for i := range p.matched {
-		m := &p.matched[i]
-		m.state, m.why = m.policy.match.matches(&namespace, conditions)
-	}
-	p.matched = slices.DeleteFunc(p.matched, func(m matched) bool { return m.state == facts.Absent })
+	return out, p.matching.undecided()
 }

@@ -6,8 +6,6 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
@@ -37,19 +35,14 @@ type Attributes struct {
 
 // Plan is one review on its way to a verdict.
 type Plan struct {
-	snapshot *Snapshot
-	review   *Attributes
-	passed   string // the rule that lets the object pass unjudged
-	input    Input
-	matched  []matched // policies whose match holds as far as the pod goes
-	trials   []trial   // what to evaluate; nil until the policies are settled
-	settled  bool
-}
-
-type matched struct {
-	policy *Policy
-	state  facts.State // Present or Unknown
-	why    string      // it is unknown
+	snapshot    *Snapshot
+	attributes  *Attributes
+	passed      string // the rule that lets the object pass unjudged
+	matching    matching
+	input       Input
+	trials      []trial // what to evaluate; nil until the policies are settled
+	settled     bool
+	readSecrets bool // whether any of the trials reads Input.Secrets
 }
 
 // trial is one check with one set of parameters, and the policies that want it.
@@ -57,6 +50,8 @@ type trial struct {
 	check      *Check
 	parameters Parameters
 	votes      []vote
+	// unknownDenies is set where one of them denies for what is unknown.
+	unknownDenies bool
 }
 
 // vote is what one policy, or the default, makes of the findings of a check.
@@ -69,81 +64,20 @@ type vote struct {
 }
 
 // Plan applies the rules of the game and finds the references to judge.
-func (s *Snapshot) Plan(r *Attributes) *Plan {
-	p := &Plan{snapshot: s, review: r, passed: s.passes(r)}
+func (s *Snapshot) Plan(a *Attributes) *Plan {
+	p := &Plan{snapshot: s, attributes: a, passed: s.passes(a), matching: matching{attributes: a}}
 	if p.passed != "" {
 		return p
 	}
-	p.input = Input{Pod: *r.Pod, Namespace: r.Namespace, Now: r.Now, References: reference.OfPod(r.Pod.Prefix, &r.Pod.Spec)}
-	if r.Operation == admissionv1.Update && r.Old != nil {
-		p.input.Old = r.Old
-		markUnchanged(p.input.References, reference.OfPod(r.Old.Prefix, &r.Old.Spec))
+	p.input = Input{Pod: *a.Pod, Namespace: a.Namespace, Now: a.Now, References: reference.OfPod(a.Pod.Prefix, &a.Pod.Spec)}
+	if a.Operation == admissionv1.Update && a.Old != nil {
+		p.input.Old = a.Old
+		markUnchanged(p.input.References, reference.OfPod(a.Old.Prefix, &a.Old.Spec))
 	}
 	for _, policy := range s.policies {
-		if policy.match.matchesPod(&p.input) {
-			p.matched = append(p.matched, matched{policy: policy})
-		}
+		p.matching.add(policy)
 	}
 	return p
-}
-
-// passes names the rule by which an object is not judged at all, or "".
-func (s *Snapshot) passes(r *Attributes) string {
-	switch {
-	case len(s.options.Namespaces) > 0 && !slices.Contains(s.options.Namespaces, r.Namespace):
-		return "the namespace is not watched"
-	case r.Pod == nil:
-		return "the object stands for no pod"
-	case r.Namespace == "":
-		return "the object is in no namespace, and what its pods point at is in theirs"
-	case r.Operation == admissionv1.Delete:
-		return "deletion is never held up"
-	case r.Operation == admissionv1.Connect:
-		return "a connection changes no pod"
-	case r.SubResource != "" && r.SubResource != "ephemeralcontainers":
-		// status and resize carry pods whose references can't have changed;
-		// binding and eviction carry no pods.
-		return "the subresource can't change references"
-	case !r.Pod.Template && isMirror(r.Pod.Pod):
-		// The API server refuses mirror pods that use Secrets or an account
-		// (ServiceAccount plugin), so that the annotation opens no way around.
-		return "a mirror pod is the kubelet's"
-	case r.Operation == admissionv1.Update && r.Pod.DeletionTimestamp != nil:
-		// Else finalizers could not be removed.
-		return "the object is being deleted"
-	case r.Pod.Controlled:
-		return "the template of the object's controller was judged"
-	case r.Operation == admissionv1.Update && r.Pod.Template && r.Old != nil && sameTemplate(r.Pod, r.Old):
-		// Scaling, pausing and status are never held up.
-		return "the template did not change"
-	}
-	return ""
-}
-
-func isMirror(pod *corev1.Pod) bool {
-	_, ok := pod.Annotations[corev1.MirrorPodAnnotationKey]
-	return ok
-}
-
-func sameTemplate(a, b *workload.Pod) bool {
-	return equality.Semantic.DeepEqual(a.Labels, b.Labels) && equality.Semantic.DeepEqual(a.Annotations, b.Annotations) &&
-		equality.Semantic.DeepEqual(a.Spec, b.Spec)
-}
-
-// markUnchanged marks the references that the old object had, too: an UPDATE is
-// never refused for what it did not change. Each reference of the old object
-// stands for one of the new, at the same place if there is one.
-func markUnchanged(now, old []reference.Reference) {
-	taken := make([]bool, len(old))
-	for _, samePlace := range []bool{true, false} {
-		for i := range now {
-			for j := range old {
-				if !now[i].Unchanged && !taken[j] && now[i].Same(&old[j]) && (!samePlace || now[i].Path == old[j].Path) {
-					now[i].Unchanged, taken[j] = true, true
-				}
-			}
-		}
-	}
 }
 
 // Needs returns the queries whose answers the judgement needs, given those that
@@ -152,29 +86,24 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 	if p.passed != "" {
 		return nil
 	}
-	if p.asksNamespace() {
-		if open := p.openNamespace(set); open != nil {
-			return open
-		}
+	if open := p.matching.needs(set); open != nil {
+		return open
 	}
 	p.settle(set)
-	p.input.use(set)
+	p.useFacts(set)
 	queries := facts.Queries{List: make([]facts.Query, 0, len(p.input.References))}
 	ask := queries.Ask
+	read := false // whether the contents of Secrets were asked for
 	for i := range p.trials {
-		p.input.Parameters = p.trials[i].parameters
-		p.input.unknownDenies = slices.ContainsFunc(p.trials[i].votes, func(v vote) bool { return v.denyUnknown && !v.dryRun })
-		p.trials[i].check.Needs(&p.input, ask)
+		t := &p.trials[i]
+		if t.check.ReadsSecrets && !read {
+			read = true
+			p.input.askSecrets(ask)
+		}
+		p.input.Parameters, p.input.UnknownDenies = t.parameters, t.unknownDenies
+		t.check.Needs(&p.input, ask)
 	}
 	return queries.List
-}
-
-func (p *Plan) namespace() facts.Object {
-	return facts.Object{Kind: facts.Namespace, Name: p.review.Namespace}
-}
-
-func (p *Plan) asksNamespace() bool {
-	return slices.ContainsFunc(p.matched, func(m matched) bool { return m.policy.match.asksNamespace() })
 }
 
 // settle decides which policies match and which checks they want.
@@ -183,9 +112,22 @@ func (p *Plan) settle(set *facts.Set) {
 		return
 	}
 	p.settled = true
-	p.settleMatches(set)
+	p.matching.settle(set)
 	for i := range p.snapshot.checks {
 		p.trials = append(p.trials, p.trialsOf(&p.snapshot.checks[i])...)
+	}
+	for i := range p.trials {
+		t := &p.trials[i]
+		t.unknownDenies = slices.ContainsFunc(t.votes, func(v vote) bool { return v.denyUnknown && !v.dryRun })
+		p.readSecrets = p.readSecrets || t.check.ReadsSecrets
+	}
+}
+
+// useFacts puts into the input what is known now.
+func (p *Plan) useFacts(set *facts.Set) {
+	p.input.Facts = set
+	if p.readSecrets {
+		p.input.Secrets = p.input.usedSecrets(p.input.Secrets[:0])
 	}
 }
 
@@ -206,7 +148,7 @@ func (p *Plan) trialsOf(c *Check) []trial {
 		trials = append(trials, trial{check: c, parameters: params, votes: []vote{v}})
 	}
 	listed := false
-	for _, m := range p.matched {
+	for _, m := range p.matching.policies {
 		r, ok := m.policy.rules[c.ID]
 		if !ok {
 			continue
@@ -216,7 +158,7 @@ func (p *Plan) trialsOf(c *Check) []trial {
 			denyUnknown: m.policy.denyUnknown, dryRun: m.policy.dryRun, uncertain: m.state == facts.Unknown,
 		}
 		cast(r.parameters, v)
-		// Of an uncertain policy it is not known that it lists the check.
+		// An uncertain policy may not apply: the default stays.
 		listed = listed || (!v.dryRun && !v.uncertain)
 	}
 	if !listed {
@@ -226,9 +168,9 @@ func (p *Plan) trialsOf(c *Check) []trial {
 }
 
 func (p *Plan) forTemplate(action, most v1alpha1.Action) v1alpha1.Action {
-	// Of what is only written down it counts what becomes of its pods.
+	// For a manifest, the action on its pods applies.
 	if p.input.Pod.Template && !p.input.Pod.Written {
-		return weaker(action, most)
+		return v1alpha1.Weaker(action, most)
 	}
 	return action
 }

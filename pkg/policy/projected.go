@@ -23,7 +23,7 @@ func (in *Input) automounts(pod *workload.Pod) facts.State {
 	if mount := pod.Spec.AutomountServiceAccountToken; mount != nil {
 		return yes(*mount)
 	}
-	account := in.Facts.Get(in.ownAccount())
+	account := in.Facts.Get(accountObject(in.Namespace, pod.Spec.ServiceAccountName))
 	if !account.Known() {
 		return facts.Unknown
 	}

@@ -5,11 +5,7 @@ import (
 	"strings"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	"k8s.io/apimachinery/pkg/labels"
-
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
-	"tokenward.dev/tokenward/pkg/facts"
 )
 
 // Options hold for all policies of a snapshot.
@@ -47,81 +43,31 @@ func (s *Snapshot) ExpiredExemptions(now time.Time) int {
 	return n
 }
 
-// matchesPod tells whether the parts of a match that look at the pod hold.
-func (m *match) matchesPod(in *Input) bool {
-	return (m.pods == nil || m.pods.Matches(labels.Set(in.Pod.Labels))) &&
-		(len(m.accounts) == 0 || slices.Contains(m.accounts, in.Pod.Spec.ServiceAccountName))
+// Strictest returns the strongest action of any of the policy's checks.
+func (p *Policy) Strictest() v1alpha1.Action {
+	strictest := v1alpha1.Off
+	for _, r := range p.rules {
+		strictest = v1alpha1.Stronger(strictest, r.action)
+	}
+	return strictest
 }
 
-// Expired warns about exemptions that have ended.
-func (p *Policy) Expired(now time.Time) []string {
-	var out []string
-	for i := range p.exemptions {
-		if e := &p.exemptions[i]; e.expired(now) {
-			out = append(out, e.at+".until: the exemption ended at "+e.until.UTC().Format(time.RFC3339)+"; it has no effect")
+// Differing returns the policies that only one of two snapshots has. A policy
+// that was compiled anew counts as another.
+func Differing(a, b *Snapshot) []*Policy {
+	var out []*Policy
+	for _, pair := range [][2]*Snapshot{{a, b}, {b, a}} {
+		for _, p := range pair[0].policies {
+			if !slices.Contains(pair[1].policies, p) {
+				out = append(out, p)
+			}
 		}
 	}
 	return out
 }
 
-// Strictest returns the strongest action of any of the policy's checks.
-func (p *Policy) Strictest() v1alpha1.Action {
-	strictest := v1alpha1.Off
-	for _, r := range p.rules {
-		if strength(r.action) > strength(strictest) {
-			strictest = r.action
-		}
-	}
-	return strictest
-}
-
-// asksNamespace reports whether the match depends on the pod's namespace.
-func (m *match) asksNamespace() bool {
-	return m.namespaces != nil || slices.ContainsFunc(m.conditions, func(c condition) bool { return c.namespace })
-}
-
-// matches tells whether the rest holds, in three values: Present for yes,
-// Absent for no. A part that is false excludes the policy, whatever is unknown;
-// of what is unknown it tells the first.
-func (m *match) matches(namespace *facts.Fact, conditions *conditions) (state facts.State, why string) {
-	state = facts.Present
-	unknown := func(text string) {
-		if state = facts.Unknown; why == "" {
-			why = text
-		}
-	}
-	if m.broken {
-		unknown("a part of its match does not compile")
-	}
-	if m.namespaces != nil {
-		switch {
-		case namespace.State != facts.Present:
-			unknown("the labels of the namespace could not be read")
-		case !m.namespaces.Matches(labels.Set(namespace.Labels)):
-			return facts.Absent, ""
-		}
-	}
-	switch hold, text := conditions.hold(m.conditions); hold {
-	case facts.Absent:
-		return facts.Absent, ""
-	case facts.Unknown:
-		unknown(text)
-	case facts.Present:
-	}
-	return state, why
-}
-
-func (e *exemption) expired(now time.Time) bool { return e.until != nil && !now.Before(*e.until) }
-
-// covers reports whether the exemption holds for a finding.
-func (e *exemption) covers(f *Finding, in *Input, user *authenticationv1.UserInfo) bool {
-	anyOf := func(list []string, name string) bool { return len(list) == 0 || slices.Contains(list, name) }
-	return !e.expired(in.Now) &&
-		anyOf(e.checks, f.Check) &&
-		anyOf(e.namespaces, in.Namespace) &&
-		anyOf(e.accounts, in.Pod.Spec.ServiceAccountName) &&
-		anyOf(e.objects, f.Object.Name) &&
-		anyOf(e.users, user.Username) &&
-		(len(e.groups) == 0 || slices.ContainsFunc(e.groups, func(g string) bool { return slices.Contains(user.Groups, g) })) &&
-		(e.pods == nil || e.pods.Matches(labels.Set(in.Pod.Labels)))
+// LooksAtWholePods reports whether a policy has conditions, which see all of a
+// pod; the others see its labels and its spec alone.
+func (s *Snapshot) LooksAtWholePods() bool {
+	return slices.ContainsFunc(s.policies, func(p *Policy) bool { return len(p.match.conditions) > 0 })
 }

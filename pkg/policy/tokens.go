@@ -8,9 +8,9 @@ import (
 	"tokenward.dev/tokenward/pkg/token"
 )
 
-// held is a Secret that a reference brings into the pod, with one of the tokens
-// that come with it.
-type held struct {
+// tokenUse is a Secret that a reference brings into the pod, with one of the
+// tokens that come with it.
+type tokenUse struct {
 	ref    *reference.Reference
 	secret *facts.Secret
 	token  *facts.HeldToken // nil where no token comes with the reference
@@ -18,27 +18,27 @@ type held struct {
 
 // brings reports whether a key of the Secret comes with the reference: all of
 // them do where it names none.
-func (h *held) brings(key string) bool {
-	return len(h.ref.Keys) == 0 || slices.ContainsFunc(h.ref.Keys, func(k reference.Key) bool { return k.Name == key })
+func (u tokenUse) brings(key string) bool {
+	return len(u.ref.Keys) == 0 || slices.ContainsFunc(u.ref.Keys, func(k reference.Key) bool { return k.Name == key })
 }
 
 // longLived reports whether the reference brings a token that does not expire,
 // or the Secret that is to hold one.
-func (h *held) longLived() bool {
-	if h.secret.TokenSecret && h.brings(tokenKey) {
-		return h.secret.HasToken || !h.ref.Optional
+func (u tokenUse) longLived() bool {
+	if u.secret.TokenSecret && u.brings(tokenKey) {
+		return u.secret.HasToken || !u.ref.Optional
 	}
-	return h.token != nil && h.token.Claims.Kind == token.Legacy
+	return u.token != nil && u.token.Claims.Kind == token.Legacy
 }
 
 // account returns the namespace and name of the account that the token is of, or
 // will be; empty if nothing tells.
-func (h *held) account(in *Input) (namespace, name string) {
+func (u tokenUse) account(in *Input) (namespace, name string) {
 	switch {
-	case h.token != nil && h.token.Claims.ServiceAccount.Name != "":
-		return h.token.Claims.Namespace, h.token.Claims.ServiceAccount.Name
-	case h.secret.TokenSecret && h.brings(tokenKey):
-		return in.Namespace, h.secret.Account
+	case u.token != nil && u.token.Claims.ServiceAccount.Name != "":
+		return u.token.Claims.Namespace, u.token.Claims.ServiceAccount.Name
+	case u.secret.TokenSecret && u.brings(tokenKey):
+		return in.Namespace, u.secret.Account
 	}
 	return "", ""
 }
@@ -48,10 +48,9 @@ const (
 	caKey    = "ca.crt"
 )
 
-// fault is what a check has against a held token or its Secret.
+// fault is what a check has against a token or its Secret.
 type fault struct {
-	// state is Present for what is there and wrong, Unknown where that can't be
-	// told.
+	// state is Present for what is there and wrong, Unknown where nobody knows.
 	state facts.State
 	text  func(quote func(string) string) string
 	// rests has the objects, besides the Secret, whose content the fault rests on.
@@ -65,40 +64,57 @@ func wrong(text func(quote func(string) string) string, rests ...facts.Object) *
 // tokenCheck is the common part of the checks that look into Secrets.
 type tokenCheck struct {
 	id string
-	// more asks for what judge looks at besides the Secret; nil for nothing.
-	more func(in *Input, h *held, ask func(facts.Query))
+	// needsMore asks for what judge looks at besides the Secret; nil for nothing.
+	needsMore func(in *Input, u tokenUse, ask func(facts.Query))
 	// judge returns what is wrong, or nil.
-	judge func(in *Input, h *held) *fault
+	judge func(in *Input, u tokenUse) *fault
 }
 
-// hands reports whether a reference hands values of a Secret to containers.
-func hands(r *reference.Reference) bool {
+// handsOut reports whether a reference hands values of a Secret to containers.
+func handsOut(r *reference.Reference) bool {
 	return r.Kind == reference.Secret && !r.Unused &&
 		(r.Use == reference.UseVolume || r.Use == reference.UseEnv || r.Use == reference.UseEnvFrom)
 }
 
-// needs asks for the Secret, then for what its tokens name, and then, where a
-// fault would be found by what an index had, for all of that afresh.
-func (c tokenCheck) needs(in *Input, ask func(facts.Query)) {
-	handed := in.handed()
-	for i := range handed {
-		s := &handed[i]
-		secret := facts.Query{Object: in.object(s.ref), Inside: true}
-		if !s.asked && !s.fact.Inside {
-			s.asked = true // for all checks
-			ask(secret)
+// UsedSecret is a reference that hands values of a Secret to containers, with
+// what is known of the Secret.
+type UsedSecret struct {
+	Reference *reference.Reference
+	Fact      facts.Fact
+}
+
+// usedSecrets appends the Secrets that the pod hands to containers.
+func (in *Input) usedSecrets(to []UsedSecret) []UsedSecret {
+	in.each(handsOut, func(r *reference.Reference) {
+		to = append(to, UsedSecret{Reference: r, Fact: in.fact(r)})
+	})
+	return to
+}
+
+// askSecrets asks what those Secrets hold.
+func (in *Input) askSecrets(ask func(facts.Query)) {
+	for i := range in.Secrets {
+		if s := &in.Secrets[i]; !s.Fact.Inside {
+			ask(facts.Query{Object: in.object(s.Reference), Inside: true})
 		}
-		in.eachHeld(s, func(h *held) {
-			if c.more != nil {
-				c.more(in, h, ask)
+	}
+}
+
+// needs asks for what the tokens name and then, where a fault would be found by
+// what an index had, for all of that afresh.
+func (c tokenCheck) needs(in *Input, ask func(facts.Query)) {
+	for i := range in.Secrets {
+		s := &in.Secrets[i]
+		s.eachToken(func(u tokenUse) {
+			if c.needsMore != nil {
+				c.needsMore(in, u, ask)
 			}
 			// What is unknown leads to nothing, unless a policy denies for it.
-			f := c.judge(in, h)
-			if f == nil || (f.state != facts.Present && !in.unknownDenies) {
+			f := c.judge(in, u)
+			if f == nil || (f.state != facts.Present && !in.UnknownDenies) {
 				return
 			}
-			secret.Fresh = true
-			ask(secret)
+			ask(facts.Query{Object: in.object(s.Reference), Inside: true, Fresh: true})
 			for _, o := range f.rests {
 				ask(facts.Query{Object: o, Inside: true, Fresh: true})
 			}
@@ -109,23 +125,16 @@ func (c tokenCheck) needs(in *Input, ask func(facts.Query)) {
 // find reports the first fault of each reference; what is wrong comes before
 // what is unknown.
 func (c tokenCheck) find(in *Input, report func(Finding)) {
-	handed := in.handed()
-	for i := range handed {
-		s := &handed[i]
-		r := s.ref
-		if !s.fact.Known() {
-			if provided, _ := in.provided(r); provided != facts.Present {
-				f := in.finding(r, r.Path, facts.Unknown, message(c.id, func(quote func(string) string) string {
-					return subject(r, quote) + " (" + r.Path + ") could not be read (" + whyText(s.fact.Why) + "), so that it was not looked into. " + whyCure(s.fact.Why)
-				}))
-				f.Echo = true
-				report(f)
-			}
+	for i := range in.Secrets {
+		s := &in.Secrets[i]
+		if !s.Fact.Known() {
+			c.findUnread(in, s, report)
 			continue
 		}
+		r := s.Reference
 		state, text := facts.Absent, "" // of the first fault; Absent for none
-		in.eachHeld(s, func(h *held) {
-			f := c.judge(in, h)
+		s.eachToken(func(u tokenUse) {
+			f := c.judge(in, u)
 			if f == nil || state == facts.Present || state == f.state {
 				return
 			}
@@ -139,47 +148,37 @@ func (c tokenCheck) find(in *Input, report func(Finding)) {
 	}
 }
 
-// handedSecret is a reference that hands values to containers, with what is
-// known of its Secret.
-type handedSecret struct {
-	ref   *reference.Reference
-	fact  facts.Fact
-	asked bool // whether a check has asked what it holds
-}
-
-// handed returns what all token checks go by. It is looked up once for all of
-// them, and again when there are other facts.
-func (in *Input) handed() []handedSecret {
-	if !in.handedKnown {
-		in.handedKnown, in.handedSecrets = true, in.handedSecrets[:0]
-		in.each(hands, func(r *reference.Reference) {
-			in.handedSecrets = append(in.handedSecrets, handedSecret{ref: r, fact: in.fact(r)})
-		})
+// findUnread reports a Secret that could not be read, unless it is known what
+// will make it.
+func (c tokenCheck) findUnread(in *Input, s *UsedSecret, report func(Finding)) {
+	r := s.Reference
+	if provided, _ := in.provided(r); provided == facts.Present {
+		return
 	}
-	return in.handedSecrets
+	f := in.finding(r, r.Path, facts.Unknown, message(c.id, func(quote func(string) string) string {
+		return subject(r, quote) + " (" + r.Path + ") could not be read (" + whyText(s.Fact.Why) + "), so that it was not looked into. " + whyCure(s.Fact.Why)
+	}))
+	f.Echo = true
+	report(f)
 }
 
-// use takes other facts, or the same with more in them.
-func (in *Input) use(set *facts.Set) { in.Facts, in.handedKnown = set, false }
-
-// eachHeld visits the tokens that a reference brings; of a token Secret that
-// brings none, once without a token. What it hands out is good for the visit.
-func (in *Input) eachHeld(s *handedSecret, visit func(*held)) {
-	secret := s.fact.Secret
-	if !s.fact.Known() || secret == nil || (!secret.TokenSecret && len(secret.Tokens) == 0) {
+// eachToken visits the tokens that a reference brings; a token Secret that brings
+// none is visited once, without a token.
+func (s *UsedSecret) eachToken(visit func(tokenUse)) {
+	secret := s.Fact.Secret
+	if !s.Fact.Known() || secret == nil || (!secret.TokenSecret && len(secret.Tokens) == 0) {
 		return
 	}
 	found := false
 	for i := range secret.Tokens {
-		in.held = held{ref: s.ref, secret: secret, token: &secret.Tokens[i]}
-		if in.held.brings(in.held.token.Key) {
+		u := tokenUse{ref: s.Reference, secret: secret, token: &secret.Tokens[i]}
+		if u.brings(u.token.Key) {
 			found = true
-			visit(&in.held)
+			visit(u)
 		}
 	}
 	if !found {
-		in.held = held{ref: s.ref, secret: secret}
-		visit(&in.held)
+		visit(tokenUse{ref: s.Reference, secret: secret})
 	}
 }
 

@@ -28,20 +28,12 @@ type Verdict struct {
 	Warnings []string
 }
 
-// Undecided is a policy of which it is unknown whether it matches.
-type Undecided struct {
-	Policy string `json:"policy"`
-	Why    string `json:"why"`
-}
-
 // Outcome sums the verdict up in one word, from a closed set: deny, warn,
 // audit or allow.
 func (v *Verdict) Outcome() string {
 	strongest := v1alpha1.Off
 	for i := range v.Findings {
-		if strength(v.Findings[i].Action) > strength(strongest) {
-			strongest = v.Findings[i].Action
-		}
+		strongest = v1alpha1.Stronger(strongest, v.Findings[i].Action)
 	}
 	if strongest == v1alpha1.Off {
 		return "allow"
@@ -57,7 +49,7 @@ const maxDenial = 800
 const maxWarnings = 4096
 
 func (p *Plan) verdict(rulings []ruling) Verdict {
-	v := Verdict{Allowed: true, Undecided: p.undecided()}
+	v := Verdict{Allowed: true, Undecided: p.matching.undecided()}
 	why := map[string]string{}
 	for _, u := range v.Undecided {
 		why[u.Policy] = "; whether it matches is unknown: " + u.Why
@@ -66,7 +58,7 @@ func (p *Plan) verdict(rulings []ruling) Verdict {
 	warned := 0
 	for i := range rulings {
 		r := &rulings[i]
-		if strength(r.would) > 0 {
+		if r.would.StrongerThan(v1alpha1.Off) {
 			would := r.finding
 			would.Action, would.Policies, would.Exempted = r.would, r.wouldPolicies, ""
 			v.Would = append(v.Would, would)

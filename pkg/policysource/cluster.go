@@ -28,22 +28,22 @@ import (
 
 // Cluster takes policies from the API server, by a watch.
 type Cluster struct {
-	inForce
+	publisher
 	client dynamic.NamespaceableResourceInterface
 	synced atomic.Bool
 
 	mu       sync.Mutex
-	policies map[string]*kept // by name
-	listed   bool             // the first list is complete
-	told     string           // the last error of list or watch that was logged
+	policies map[string]*entry // by name
+	listed   bool              // the first list is complete
+	logged   string            // the last error of list or watch that was logged
 
 	changed chan struct{} // holds one: something is to be compiled
 	settled chan struct{} // holds one: status may have to be written
 }
 
-// kept is one TokenPolicy with what was made of it. Its fields are replaced,
+// entry is one TokenPolicy with what was made of it. Its fields are replaced,
 // never written to.
-type kept struct {
+type entry struct {
 	object   *v1alpha1.TokenPolicy
 	compiled *policy.Policy // nil until it is compiled
 	errs     field.ErrorList
@@ -62,12 +62,12 @@ func NewCluster(config *rest.Config, compiler *policy.Compiler, options policy.O
 		return nil, fmt.Errorf("policies: %w", err)
 	}
 	c := &Cluster{
-		inForce:  inForce{compiler: compiler, options: options, metrics: m, log: log},
-		client:   client.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.TokenPolicyResource)),
-		policies: map[string]*kept{}, changed: make(chan struct{}, 1), settled: make(chan struct{}, 1),
+		publisher: publisher{compiler: compiler, options: options, metrics: m, log: log},
+		client:    client.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.TokenPolicyResource)),
+		policies:  map[string]*entry{}, changed: make(chan struct{}, 1), settled: make(chan struct{}, 1),
 	}
 	m.InventorySynced.WithLabelValues(v1alpha1.TokenPolicyKind).Set(0)
-	c.use(nil, 0)
+	c.publish(nil, 0)
 	return c, nil
 }
 
@@ -86,30 +86,31 @@ func (c *Cluster) Start(ctx context.Context) error {
 	return nil
 }
 
-// listWatch tells in the log why policies can't be read.
+// listWatch logs why policies can't be read.
 func (c *Cluster) listWatch() *cache.ListWatch {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			list, err := c.client.List(ctx, options)
-			c.tell(err)
+			c.logOnce(err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			w, err := c.client.Watch(ctx, options)
-			c.tell(err)
+			c.logOnce(err)
 			return w, err
 		},
 	}
 }
 
-func (c *Cluster) tell(err error) {
+// logOnce logs an error of list or watch, unless it was the last one, too.
+func (c *Cluster) logOnce(err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
 	}
 	c.mu.Lock()
-	known := c.told == text
-	c.told = text
+	known := c.logged == text
+	c.logged = text
 	c.mu.Unlock()
 	switch {
 	case err == nil || known:
@@ -141,7 +142,7 @@ func (c *Cluster) Update(obj any) error {
 
 // read makes a typed object of what the watch brought. What the CRD's schema
 // should have kept out is a policy without effect.
-func (c *Cluster) read(obj any) (*kept, error) {
+func (c *Cluster) read(obj any) (*entry, error) {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok {
 		return nil, fmt.Errorf("policies: unexpected %T", obj)
@@ -150,7 +151,7 @@ func (c *Cluster) read(obj any) (*kept, error) {
 	err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, p)
 	p.ManagedFields = nil
 	if err == nil {
-		return &kept{object: p}, nil
+		return &entry{object: p}, nil
 	}
 	// Without exemptions, which hold the only fields that can be so, nothing of
 	// what it refuses is lost; else it has no effect.
@@ -164,11 +165,11 @@ func (c *Cluster) read(obj any) (*kept, error) {
 	}
 	p.ManagedFields = nil
 	compiled, errs := c.compiler.Compile(p)
-	return &kept{object: p, compiled: compiled, errs: append(errs, field.Invalid(field.NewPath("spec"), field.OmitValueType{}, err.Error()))}, nil
+	return &entry{object: p, compiled: compiled, errs: append(errs, field.Invalid(field.NewPath("spec"), field.OmitValueType{}, err.Error()))}, nil
 }
 
 // put keeps what was compiled of a spec that is still the same.
-func (c *Cluster) put(fresh *kept) {
+func (c *Cluster) put(fresh *entry) {
 	p := fresh.object
 	if old := c.policies[p.Name]; old != nil && fresh.compiled == nil && old.object.UID == p.UID && old.object.Generation == p.Generation {
 		fresh.compiled, fresh.errs = old.compiled, old.errs
@@ -194,7 +195,7 @@ func (c *Cluster) Delete(obj any) error {
 
 // Replace implements cache.ReflectorStore: the result of a list.
 func (c *Cluster) Replace(list []any, _ string) error {
-	all := make([]*kept, 0, len(list))
+	all := make([]*entry, 0, len(list))
 	for _, item := range list {
 		fresh, err := c.read(item)
 		if err != nil {
@@ -253,12 +254,12 @@ func (c *Cluster) compileChanges(ctx context.Context) {
 func (c *Cluster) compile() {
 	c.mu.Lock()
 	listed := c.listed
-	open := make([]*kept, 0, len(c.policies))
+	open := make([]*entry, 0, len(c.policies))
 	for _, k := range c.policies {
 		open = append(open, k)
 	}
 	c.mu.Unlock()
-	slices.SortFunc(open, func(a, b *kept) int { return strings.Compare(a.object.Name, b.object.Name) })
+	slices.SortFunc(open, func(a, b *entry) int { return strings.Compare(a.object.Name, b.object.Name) })
 	policies := make([]*policy.Policy, 0, len(open))
 	notReady := 0
 	for _, k := range open {
@@ -276,7 +277,7 @@ func (c *Cluster) compile() {
 			notReady++
 		}
 	}
-	c.use(policies, notReady)
+	c.publish(policies, notReady)
 	c.metrics.InventoryObjects.WithLabelValues(v1alpha1.TokenPolicyKind).Set(float64(len(policies)))
 	if listed && !c.synced.Swap(true) {
 		c.metrics.InventorySynced.WithLabelValues(v1alpha1.TokenPolicyKind).Set(1)

@@ -21,7 +21,7 @@ const reloadInterval = 500 * time.Millisecond
 
 // File takes policies from a file, and keeps the last good version.
 type File struct {
-	inForce
+	publisher
 	path     string
 	watched  *filewatch.File // nil without a file
 	failures *logonce.Failures
@@ -30,9 +30,9 @@ type File struct {
 // NewFile reads the file; an empty path means the built-in defaults alone. A
 // file that does not compile is an error that names document, line and field.
 func NewFile(path string, compiler *policy.Compiler, options policy.Options, m *metrics.Metrics, log logr.Logger) (*File, error) {
-	f := &File{inForce: inForce{compiler: compiler, options: options, metrics: m, log: log}, path: path, failures: logonce.New(log)}
+	f := &File{publisher: publisher{compiler: compiler, options: options, metrics: m, log: log}, path: path, failures: logonce.New(log)}
 	if path == "" {
-		f.use(nil, 0)
+		f.publish(nil, 0)
 		return f, nil
 	}
 	var err error
@@ -84,6 +84,6 @@ func (f *File) load(content []byte) error {
 			f.log.Info("Policy has a part without effect", "policy", p.Name, "warning", w)
 		}
 	}
-	f.use(policies, 0)
+	f.publish(policies, 0)
 	return nil
 }

@@ -2,6 +2,8 @@
 // are needed: it compiles them off the request path into one immutable Snapshot
 // behind an atomic pointer. They are kept in a file (File) or in the API server
 // (Cluster), and compiled in the same way.
+//
+// Of ours it imports packages apis, metrics and policy.
 package policysource
 
 import (
@@ -28,8 +30,8 @@ type Source interface {
 	Lead(ctx context.Context) error
 }
 
-// inForce holds the snapshot that reviews use.
-type inForce struct {
+// publisher holds the snapshot that reviews use, and replaces it.
+type publisher struct {
 	compiler *policy.Compiler
 	options  policy.Options
 	metrics  *metrics.Metrics
@@ -38,16 +40,16 @@ type inForce struct {
 }
 
 // Snapshot implements Source.
-func (f *inForce) Snapshot() *policy.Snapshot { return f.snapshot.Load() }
+func (f *publisher) Snapshot() *policy.Snapshot { return f.snapshot.Load() }
 
-// use puts policies in force, of which some are not ready: not whole.
-func (f *inForce) use(policies []*policy.Policy, notReady int) {
+// publish puts policies in force, of which some are not ready: not whole.
+func (f *publisher) publish(policies []*policy.Policy, notReady int) {
 	f.snapshot.Store(policy.NewSnapshot(f.compiler.Checks(), policies, f.options))
 	f.metrics.Policies.WithLabelValues("true").Set(float64(len(policies) - notReady))
 	f.metrics.Policies.WithLabelValues("false").Set(float64(notReady))
 	f.countExpired()
 }
 
-func (f *inForce) countExpired() {
+func (f *publisher) countExpired() {
 	f.metrics.ExemptionsExpired.Set(float64(f.Snapshot().ExpiredExemptions(time.Now())))
 }

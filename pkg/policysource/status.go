@@ -32,9 +32,9 @@ const (
 func (c *Cluster) Lead(ctx context.Context) error {
 	tick := time.NewTicker(statusInterval)
 	defer tick.Stop()
-	told := ""
+	logged := ""
 	for {
-		told = c.writeStatus(ctx, told)
+		logged = c.writeStatus(ctx, logged)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -51,13 +51,13 @@ func (c *Cluster) Lead(ctx context.Context) error {
 }
 
 // writeStatus writes what is not yet as it should be. It returns the last error,
-// and logs it unless it is the one that was told before.
-func (c *Cluster) writeStatus(ctx context.Context, told string) string {
+// and logs it unless it was logged before.
+func (c *Cluster) writeStatus(ctx context.Context, logged string) string {
 	if !c.Synced() {
-		return told
+		return logged
 	}
 	c.mu.Lock()
-	all := make([]kept, 0, len(c.policies))
+	all := make([]entry, 0, len(c.policies))
 	policies := make([]*policy.Policy, 0, len(c.policies))
 	for _, k := range c.policies {
 		if k.compiled != nil {
@@ -77,16 +77,16 @@ func (c *Cluster) writeStatus(ctx context.Context, told string) string {
 		if err == nil || ctx.Err() != nil || apierrors.IsNotFound(err) {
 			continue
 		}
-		if last = err.Error(); last != told {
+		if last = err.Error(); last != logged {
 			c.log.Error(err, "The status of TokenPolicies can't be written (grant patch on tokenpolicies/status); trying again", "policy", all[i].object.Name)
-			told = last
+			logged = last
 		}
 	}
 	return last
 }
 
 // status returns what the status of a policy should be.
-func (k *kept) status(overlap string, now metav1.Time) *v1alpha1.TokenPolicyStatus {
+func (k *entry) status(overlap string, now metav1.Time) *v1alpha1.TokenPolicyStatus {
 	status := k.object.Status.DeepCopy()
 	status.ObservedGeneration = k.object.Generation
 	status.StrictestAction = k.compiled.Strictest()

@@ -99,20 +99,11 @@ type Fault struct {
 	Pods int `json:"pods"`
 }
 
-// strength orders faults: what is in force before what is not.
-func (f *Fault) strength() int {
-	if f.Action == "" {
-		return 0
-	}
-	return 1 + slices.Index([]v1alpha1.Action{v1alpha1.Off, v1alpha1.Audit, v1alpha1.Warn, v1alpha1.Deny}, f.Action)
-}
-
 // AtLeast reports whether a fault is in force with the action or a stronger one.
 func (a *Audit) AtLeast(action v1alpha1.Action) bool {
-	least := Fault{Action: action}
 	for i := range a.Workloads {
 		for j := range a.Workloads[i].Findings {
-			if f := &a.Workloads[i].Findings[j]; f.Action != "" && f.strength() >= least.strength() {
+			if f := &a.Workloads[i].Findings[j]; f.Action != "" && !action.StrongerThan(f.Action) {
 				return true
 			}
 		}
@@ -196,13 +187,13 @@ type Account struct {
 // Sort puts everything into the order in which formats write it.
 func (a *Audit) Sort() {
 	for i := range a.Workloads {
-		slices.SortStableFunc(a.Workloads[i].Findings, func(x, y Fault) int { return y.strength() - x.strength() })
+		slices.SortStableFunc(a.Workloads[i].Findings, func(x, y Fault) int { return y.Action.Strength() - x.Action.Strength() })
 	}
 	worst := func(w *Workload) int {
 		if len(w.Findings) == 0 {
-			return 0
+			return -1
 		}
-		return w.Findings[0].strength()
+		return w.Findings[0].Action.Strength()
 	}
 	slices.SortFunc(a.Workloads, func(x, y Workload) int {
 		return cmp.Or(worst(&y)-worst(&x), min(y.Stuck, 1)-min(x.Stuck, 1), x.compare(&y.Ref))

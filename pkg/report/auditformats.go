@@ -107,9 +107,7 @@ func (a *Audit) summary() auditSummary {
 func (w *Workload) strongest() v1alpha1.Action {
 	var out v1alpha1.Action
 	for i := range w.Findings {
-		if f := &w.Findings[i]; rank(f.Action) > rank(out) {
-			out = f.Action
-		}
+		out = v1alpha1.Stronger(out, w.Findings[i].Action)
 	}
 	return out
 }

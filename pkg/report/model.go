@@ -125,12 +125,7 @@ func (r *Report) AtLeast(action v1alpha1.Action) bool {
 }
 
 func (f *Result) atLeast(action v1alpha1.Action) bool {
-	return f.Action != "" && rank(f.Action) >= rank(action)
-}
-
-// rank orders the actions of findings, strongest last.
-func rank(a v1alpha1.Action) int {
-	return slices.Index([]v1alpha1.Action{v1alpha1.Off, v1alpha1.Audit, v1alpha1.Warn, v1alpha1.Deny}, a)
+	return f.Action != "" && !action.StrongerThan(f.Action)
 }
 
 // summary counts.

@@ -2,8 +2,8 @@
 // those on a template and on the pods that were made from it are one. It also
 // says when a fault breaks the workload, and when a pod counts as stuck.
 //
-// It may import packages listing, evaluate, report, facts and apis, and nothing
-// else of ours.
+// It may import packages listing, evaluate, policy, report, facts and apis,
+// and nothing else of ours.
 package rollup
 
 import (
@@ -13,6 +13,7 @@ import (
 	"tokenward.dev/tokenward/pkg/evaluate"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/listing"
+	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/report"
 )
 
@@ -111,10 +112,10 @@ func (w *Workload) addFinding(item *listing.Item, found *evaluate.Finding, stuck
 // strengthen adopts the stronger action: that on a template is weaker, as a
 // policy's templateAction says.
 func (f *Fault) strengthen(other *evaluate.Finding) {
-	if rank(other.Action) > rank(f.Action) {
+	if other.Action.StrongerThan(f.Action) {
 		f.Action, f.Policies = other.Action, other.Policies
 	}
-	if rank(other.Would) > rank(f.Would) {
+	if other.Would.StrongerThan(f.Would) {
 		f.Would, f.WouldPolicies = other.Would, other.WouldPolicies
 	}
 }
@@ -145,8 +146,8 @@ func (f *Fault) When(w *Workload) string {
 	if f.State == facts.Unknown {
 		return ""
 	}
-	switch EffectOf(f.Check) {
-	case AtStart:
+	switch f.Effect {
+	case policy.BreaksAtStart:
 		switch {
 		case f.Stuck > 0:
 			return "now: pods wait for it"
@@ -156,14 +157,14 @@ func (f *Fault) When(w *Workload) string {
 			return "with the next pod"
 		}
 		return "when it starts a pod"
-	case AtCreation:
+	case policy.BreaksAtCreation:
 		return "with the next pod"
-	case InUse:
+	case policy.BreaksInUse:
 		if f.Pods > 0 {
 			return "now: calls made with it fail"
 		}
 		return "when it starts a pod"
-	case NoEffect:
+	case policy.BreaksNothing:
 	}
 	return ""
 }

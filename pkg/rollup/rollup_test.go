@@ -20,7 +20,7 @@ import (
 func TestFindingsOfATemplateAndItsPodsAreOne(t *testing.T) {
 	top := report.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "web", UID: "web"}
 	result := func(path string, action v1alpha1.Action) *evaluate.Result {
-		return &evaluate.Result{Findings: []evaluate.Finding{{Finding: policy.Finding{Check: "secret-exists", State: facts.Absent, Path: path, Action: action}}}}
+		return &evaluate.Result{Findings: []evaluate.Finding{{Finding: policy.Finding{Check: "secret-exists", Impact: policy.Impact{Effect: policy.BreaksAtStart, Severity: policy.High}, State: facts.Absent, Path: path, Action: action}}}}
 	}
 	type add func(Rollup)
 	template := func(r Rollup) {

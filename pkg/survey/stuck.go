@@ -16,8 +16,8 @@ import (
 
 	"tokenward.dev/tokenward/pkg/evaluate"
 	"tokenward.dev/tokenward/pkg/listing"
+	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/report"
-	"tokenward.dev/tokenward/pkg/rollup"
 )
 
 // stuckPod is a pod that is stuck, before the events have been read.
@@ -130,7 +130,7 @@ func oneLine(text string) string {
 func causes(findings []evaluate.Finding, events []event) []string {
 	var out []string
 	for i := range findings {
-		if rollup.EffectOf(findings[i].Check) == rollup.AtStart {
+		if findings[i].Effect == policy.BreaksAtStart {
 			out = append(out, findings[i].Message)
 		}
 	}

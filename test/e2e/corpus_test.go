@@ -186,9 +186,9 @@ func newCorpusServer(t *testing.T) *corpusServer {
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); _ = inv.Start(ctx) }()
 	t.Cleanup(func() { stop(); <-stopped })
-	s := &corpusServer{handlers: map[string]http.Handler{}, base: admission.Handler{
+	s := &corpusServer{handlers: map[string]http.Handler{}, base: admission.Handler{Endpoint: admission.Endpoint{
 		Source: inv, Ready: inv.Synced, Metrics: m, Log: logr.Discard(),
-	}}
+	}}}
 	url, ca := serveTLS(t, s)
 	err = cluster.Eventually(t.Context(), patience, func(context.Context) error {
 		if !inv.Synced() {

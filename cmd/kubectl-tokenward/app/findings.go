@@ -72,7 +72,7 @@ func chooseFormat[T any](formats map[string]report.Writer[T], name string) (repo
 
 // parseAction reads the action of --fail-on.
 func parseAction(text string) (v1alpha1.Action, error) {
-	for _, a := range []v1alpha1.Action{v1alpha1.Off, v1alpha1.Audit, v1alpha1.Warn, v1alpha1.Deny} {
+	for _, a := range v1alpha1.Actions() {
 		if strings.EqualFold(text, string(a)) {
 			return a, nil
 		}

@@ -196,21 +196,22 @@ func (s *Server) useWebhook() error {
 	if err != nil {
 		return err
 	}
-	log := s.log.WithName("admission")
-	for _, h := range []admission.Handler{
-		{Path: "/validate/pods", Decode: admission.Pods, AtMost: v1alpha1.Deny},
-		{Path: "/warn/pods", Decode: admission.Pods, AtMost: v1alpha1.Warn},
-		{Path: "/validate/workloads", Decode: admission.Workloads(templates), AtMost: v1alpha1.Deny},
+	endpoint := func(path string) admission.Endpoint {
+		return admission.Endpoint{
+			Path: path, Policies: s.policies, Source: s.source, Ready: s.loaded, Now: time.Now, Metrics: s.metrics, Log: s.log.WithName("admission"),
+		}
+	}
+	policies := endpoint("/validate/policies")
+	policies.Ready = nil // whoever mends a policy never waits
+	for path, handler := range map[string]http.Handler{
+		"/validate/pods":      &admission.Handler{Endpoint: endpoint("/validate/pods"), Decode: admission.Pods, AtMost: v1alpha1.Deny},
+		"/warn/pods":          &admission.Handler{Endpoint: endpoint("/warn/pods"), Decode: admission.Pods, AtMost: v1alpha1.Warn},
+		"/validate/workloads": &admission.Handler{Endpoint: endpoint("/validate/workloads"), Decode: admission.Workloads(templates), AtMost: v1alpha1.Deny},
+		"/mutate/pods":        &admission.MutateHandler{Endpoint: endpoint("/mutate/pods")},
+		"/validate/policies":  &admission.PolicyHandler{Endpoint: policies, Compiler: s.compiler},
 	} {
-		h.Policies, h.Source, h.Ready, h.Now, h.Metrics, h.Log = s.policies, s.source, s.loaded, time.Now, s.metrics, log
-		s.webhook.Register(h.Path, s.draining(&h))
+		s.webhook.Register(path, s.draining(handler))
 	}
-	mutate := &admission.MutateHandler{
-		Path: "/mutate/pods", Policies: s.policies, Source: s.source, Ready: s.loaded, Now: time.Now, Metrics: s.metrics, Log: log,
-	}
-	s.webhook.Register(mutate.Path, s.draining(mutate))
-	policies := &admission.PolicyHandler{Path: "/validate/policies", Compiler: s.compiler, Now: time.Now, Metrics: s.metrics, Log: log}
-	s.webhook.Register(policies.Path, s.draining(policies))
 	return nil
 }
 

@@ -2,7 +2,8 @@
 // JSON Patch: each operation is built from a decision, never from the difference
 // of two marshalled objects, so that fields which our types do not know stay.
 //
-// It is pure, and imports package policy, never the reverse.
+// It is pure. Of ours it imports packages policy, facts, reference and workload;
+// package policy never imports it.
 package rewrite
 
 import (
@@ -146,7 +147,7 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 	out.draft.account = p.review.Pod.Spec.ServiceAccountName
 	out.reinvoked = p.recorded()
 	for range maxPasses {
-		search := p.snapshot.Mutations(p.reviewOf(&out.draft))
+		search := p.snapshot.PlanMutations(p.reviewOf(&out.draft))
 		if out.passed = search.Passed(); out.passed != "" {
 			return out
 		}
@@ -158,7 +159,7 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 		}
 		one := pass{plan: p, set: set, ask: ask, draft: out.draft}
 		var all []policy.Mutation
-		all, out.undecided = search.Of(set)
+		all, out.undecided = search.Mutations(set)
 		for i := range all {
 			out.dryRuns = out.dryRuns || all[i].DryRun
 			if dry || !all[i].DryRun {
@@ -240,9 +241,12 @@ func (p *pass) run() {
 func (p *pass) look(q facts.Query) facts.Fact {
 	p.ask(q)
 	f := p.set.Get(q.Object)
-	p.open = p.open || (f.State == facts.Unknown && f.Why == facts.NotAsked) || (q.Inside && f.State == facts.Present && !f.Inside)
+	p.open = p.open || !asked(&f) || (q.Inside && f.State == facts.Present && !f.Inside)
 	return f
 }
+
+// asked reports whether anybody has looked the object up.
+func asked(f *facts.Fact) bool { return f.State != facts.Unknown || f.Why != facts.NotAsked }
 
 func (p *pass) namespace() string { return p.plan.review.Namespace }
 

@@ -14,18 +14,6 @@ const (
 	TokenPolicyResource = "tokenpolicies"
 )
 
-// Action is what happens when a check finds something. Actions are ordered,
-// and each includes the weaker ones: Off < Audit < Warn < Deny.
-type Action string
-
-// The actions. Hold will stand between Warn and Deny.
-const (
-	Off   Action = "Off"
-	Audit Action = "Audit" // audit annotation, metric, report
-	Warn  Action = "Warn"
-	Deny  Action = "Deny"
-)
-
 // Mode says whether a policy acts.
 type Mode string
 

@@ -11,8 +11,8 @@ import (
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 )
 
-// useless warns about what is legal and has no effect.
-func (c *compilation) useless(spec *field.Path, p *v1alpha1.TokenPolicy) {
+// warnings adds to the policy warnings about what is legal and has no effect.
+func (c *compilation) warnings(spec *field.Path, p *v1alpha1.TokenPolicy) {
 	warn := func(at *field.Path, text string) {
 		c.out.Warnings = append(c.out.Warnings, at.String()+": "+text)
 	}
