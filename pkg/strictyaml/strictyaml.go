@@ -395,7 +395,7 @@ func child(node *yaml.Node, step string) (key, value *yaml.Node) {
 		node = node.Alias
 	}
 	if i, err := strconv.Atoi(step); err == nil && node.Kind == yaml.SequenceNode {
-		if i < len(node.Content) {
+		if i >= 0 && i < len(node.Content) {
 			return node.Content[i], node.Content[i]
 		}
 		return nil, nil
