@@ -103,6 +103,9 @@ func (c *Cluster) listWatch() *cache.ListWatch {
 }
 
 func (c *Cluster) tell(err error) {
+	if apierrors.IsInvalid(err) {
+		return // an API server that streams no lists: the Reflector asks for a plain one
+	}
 	text := ""
 	if err != nil {
 		text = err.Error()
