@@ -415,3 +415,18 @@ func TestAStatusOfAnotherHandIsPutRight(t *testing.T) {
 		}
 	})
 }
+
+// A watch that was interrupted has not told of what was deleted meanwhile.
+func TestAPolicyThatANewListDoesNotHaveIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := tokenPolicy(t, "q", warnMissing)
+		c := start(t, tokenPolicy(t, "p", denyMissing), q)
+		if err := c.Replace([]any{q}, ""); err != nil {
+			t.Fatal(err)
+		}
+		later(time.Second)
+		if denies(c) || c.Snapshot().Policies() != 1 {
+			t.Error("it is still in force")
+		}
+	})
+}
