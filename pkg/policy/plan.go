@@ -77,7 +77,7 @@ func (s *Snapshot) Plan(r *Attributes) *Plan {
 	p.input = Input{Pod: *r.Pod, Namespace: r.Namespace, Now: r.Now, References: reference.OfPod(r.Pod.Prefix, &r.Pod.Spec)}
 	if r.Operation == admissionv1.Update && r.Old != nil {
 		p.input.Old = r.Old
-		markUnchanged(p.input.References, reference.OfPod(r.Old.Prefix, &r.Old.Spec))
+		reference.MarkUnchanged(p.input.References, reference.OfPod(r.Old.Prefix, &r.Old.Spec))
 	}
 	for _, policy := range s.policies {
 		if policy.match.matchesPod(&p.input) {
@@ -128,22 +128,6 @@ func isMirror(pod *corev1.Pod) bool {
 func sameTemplate(a, b *workload.Pod) bool {
 	return equality.Semantic.DeepEqual(a.Labels, b.Labels) && equality.Semantic.DeepEqual(a.Annotations, b.Annotations) &&
 		equality.Semantic.DeepEqual(a.Spec, b.Spec)
-}
-
-// markUnchanged marks the references that the old object had, too: an UPDATE is
-// never refused for what it did not change. Each reference of the old object
-// stands for one of the new, at the same place if there is one.
-func markUnchanged(now, old []reference.Reference) {
-	taken := make([]bool, len(old))
-	for _, samePlace := range []bool{true, false} {
-		for i := range now {
-			for j := range old {
-				if !now[i].Unchanged && !taken[j] && now[i].Same(&old[j]) && (!samePlace || now[i].Path == old[j].Path) {
-					now[i].Unchanged, taken[j] = true, true
-				}
-			}
-		}
-	}
 }
 
 // Needs returns the queries whose answers the judgement needs, given those that

@@ -116,6 +116,11 @@ func TestTheLastGoodFileStaysInForce(t *testing.T) {
 				if denies(w) || w.notReady() != 0 {
 					t.Error("the mended file is not in force")
 				}
+				write(t, w.path, tt.content)
+				later(time.Minute)
+				if w.log.count("can't be used", tt.told) != 2 {
+					t.Error("the same mistake is not told a second time")
+				}
 			})
 		})
 	}
