@@ -92,6 +92,11 @@ func TestDecode(t *testing.T) {
 			lenient: `f.yaml:2: document 1: wait: expected a duration such as 30s or 5m, found "5"`,
 		},
 		{
+			name: "a bad time whose text stands twice", text: "customer: tomorrow\ndue: tomorrow\n",
+			strict:  `f.yaml:1: document 1: parsing time "tomorrow" as "2006-01-02T15:04:05Z07:00": cannot parse "tomorrow" as "2006"`,
+			lenient: `f.yaml:1: document 1: parsing time "tomorrow" as "2006-01-02T15:04:05Z07:00": cannot parse "tomorrow" as "2006"`,
+		},
+		{
 			name: "a document that is a list", text: "- a\n",
 			strict:  "f.yaml:1: document 1: expected a map, found array",
 			lenient: "f.yaml:1: document 1: expected a map, found array",

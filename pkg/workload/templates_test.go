@@ -128,6 +128,10 @@ func TestAResourceIsAddedOnce(t *testing.T) {
 	if _, err := after.With(rollout, "spec.other"); err == nil || err.Error() != "it is given twice, with spec.template and spec.other" {
 		t.Errorf("got %v", err)
 	}
+	other := schema.GroupVersionResource{Group: "example.test", Version: "v1", Resource: "things"}
+	if both, err := after.With(other, "template"); err != nil || len(both.Resources()) != 2 || len(after.Resources()) != 1 {
+		t.Errorf("got %v from %v, %v", both.Resources(), after.Resources(), err)
+	}
 	deployments := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 	if _, err := after.With(deployments, "spec.other"); err == nil || err.Error() != "deployments is judged already: its pod template is at spec.template" {
 		t.Errorf("got %v", err)
