@@ -305,8 +305,11 @@ type Queries struct {
 // manyQueries is from when on a map is faster than a look at each.
 const manyQueries = 16
 
-// Ask adds a query.
+// Ask adds a query. It ignores one that names nothing: no object could answer it.
 func (q *Queries) Ask(query Query) {
+	if query.Name == "" && query.SignerName == "" {
+		return
+	}
 	if i := q.place(&query.Object); i >= 0 {
 		known := &q.List[i]
 		known.Keys = union(known.Keys, query.Keys)

@@ -72,7 +72,7 @@ func (e existence) absent(in *Input, r *reference.Reference, report func(Finding
 // lists in secretObjects. Where that is unknown it returns the class.
 func (in *Input) provided(r *reference.Reference) (facts.State, facts.Object) {
 	state, undecided := facts.Absent, facts.Object{}
-	if r.Kind != reference.Secret {
+	if r.Kind != reference.Secret || r.Nameless() {
 		return state, undecided
 	}
 	in.eachProvider(func(class facts.Object) {

@@ -23,8 +23,14 @@ func (in *Input) object(r *reference.Reference) facts.Object {
 	return facts.Object{Kind: r.Kind, Namespace: in.Namespace, Name: r.Name}
 }
 
-// fact returns what is known of the object that a reference points at.
-func (in *Input) fact(r *reference.Reference) facts.Fact { return in.Facts.Get(in.object(r)) }
+// fact returns what is known of the object that a reference points at. There is no
+// object without a name.
+func (in *Input) fact(r *reference.Reference) facts.Fact {
+	if r.Nameless() {
+		return facts.Fact{State: facts.Absent, Inside: true, Fresh: true}
+	}
+	return in.Facts.Get(in.object(r))
+}
 
 // finding makes the finding about a reference; the verdict fills in the rest.
 func (in *Input) finding(r *reference.Reference, path string, state facts.State, text string) Finding {

@@ -52,6 +52,9 @@ func (f *Finding) line() string { return f.Check + ": " + f.Message }
 // missingText: `Secret "db" (spec.volumes[0].secret.secretName) does not exist: the pod will hang ...`
 func missingText(checkID string, r *reference.Reference, why facts.Why, cure func(quote func(string) string) string) string {
 	return message(checkID, func(quote func(string) string) string {
+		if r.Nameless() {
+			return r.Path + " is empty: the API server refuses such a pod. Write the name of the " + string(r.Kind) + "."
+		}
 		return subject(r, quote) + " (" + r.Path + ") " + absentText(why) + r.Use.Consequence() + ". " + cure(quote)
 	})
 }

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
-	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -52,20 +51,4 @@ func isMirror(pod *corev1.Pod) bool {
 func sameTemplate(a, b *workload.Pod) bool {
 	return equality.Semantic.DeepEqual(a.Labels, b.Labels) && equality.Semantic.DeepEqual(a.Annotations, b.Annotations) &&
 		equality.Semantic.DeepEqual(a.Spec, b.Spec)
-}
-
-// markUnchanged marks the references that the old object had, too: an UPDATE is
-// never refused for what it did not change. Each reference of the old object
-// stands for one of the new, at the same place if there is one.
-func markUnchanged(now, old []reference.Reference) {
-	taken := make([]bool, len(old))
-	for _, samePlace := range []bool{true, false} {
-		for i := range now {
-			for j := range old {
-				if !now[i].Unchanged && !taken[j] && now[i].Same(&old[j]) && (!samePlace || now[i].Path == old[j].Path) {
-					now[i].Unchanged, taken[j] = true, true
-				}
-			}
-		}
-	}
 }

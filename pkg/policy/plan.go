@@ -72,7 +72,7 @@ func (s *Snapshot) Plan(a *Attributes) *Plan {
 	p.input = Input{Pod: *a.Pod, Namespace: a.Namespace, Now: a.Now, References: reference.OfPod(a.Pod.Prefix, &a.Pod.Spec)}
 	if a.Operation == admissionv1.Update && a.Old != nil {
 		p.input.Old = a.Old
-		markUnchanged(p.input.References, reference.OfPod(a.Old.Prefix, &a.Old.Spec))
+		reference.MarkUnchanged(p.input.References, reference.OfPod(a.Old.Prefix, &a.Old.Spec))
 	}
 	for _, policy := range s.policies {
 		p.matching.add(policy)

@@ -104,6 +104,9 @@ func (c *Cluster) listWatch() *cache.ListWatch {
 
 // logOnce logs an error of list or watch, unless it was the last one, too.
 func (c *Cluster) logOnce(err error) {
+	if apierrors.IsInvalid(err) {
+		return // an API server that streams no lists: the Reflector asks for a plain one
+	}
 	text := ""
 	if err != nil {
 		text = err.Error()

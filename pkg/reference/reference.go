@@ -1,9 +1,9 @@
 // Package reference walks a PodSpec and lists every object that the pod
-// points at: Secrets, ConfigMaps, ClusterTrustBundles and its ServiceAccount,
-// each with the keys it needs, whether it may be missing, and the exact path
+// points at: Secrets, ConfigMaps, ClusterTrustBundles, its ServiceAccount and the
+// signers of its certificates, each with the keys it needs, whether it may be missing, and the exact path
 // of the field that names it.
 //
-// It is pure: it imports the Kubernetes API types and nothing else of ours.
+// It is pure, and it may import nothing of ours: only the Kubernetes API types.
 // The routes are those of upstream's VisitPodSecretNames and
 // VisitPodConfigmapNames (k8s.io/kubernetes, pkg/api/v1/pod/util.go), against
 // which the walk is tested, plus the kinds that those do not visit.
@@ -25,10 +25,13 @@ const (
 	// SecretProviderClass (secrets-store.csi.x-k8s.io) is what a volume of the
 	// Secrets Store CSI driver is made from. The driver may make Secrets of it.
 	SecretProviderClass Kind = "SecretProviderClass"
+	// PodCertificate (KEP-4317) is a certificate that the kubelet requests from the
+	// signer SignerName when the pod starts. No object has to exist before.
+	PodCertificate Kind = "PodCertificate"
 )
 
-// Use says by which route the pod uses the object. It decides what happens to
-// the pod when the object is missing.
+// Use is the route by which the pod uses the object. It decides what happens to
+// the pod while the object is missing.
 type Use uint8
 
 // The routes from a pod to an object.
@@ -82,20 +85,23 @@ type Key struct {
 // Reference is one field of a pod that points at an object.
 type Reference struct {
 	Kind Kind
-	// Name of the object, in the namespace of the pod where the kind has one.
-	// Empty only for a ClusterTrustBundle that is chosen by its signer.
+	// Name of the object. If the kind has namespaces, the object is in that of the
+	// pod. Empty if SignerName chooses, or if the reference is Nameless.
 	Name string
 	// SignerName and Labels (a label selector in its text form; "" selects
-	// everything) choose ClusterTrustBundles where Name is empty.
+	// everything) choose ClusterTrustBundles if Name is empty.
 	SignerName, Labels string
-	// Keys that the pod asks for by name; nil where it takes what there is.
+	// Keys that the pod asks for by name; nil if it uses whatever keys there are.
 	Keys []Key
+	// DataOnly is true if only the keys in data count, and not those in binaryData
+	// of a ConfigMap: the environment reads data alone.
+	DataOnly bool
 	// Optional references may be missing; so may their keys.
 	Optional bool
-	// Unused marks a volume that no container mounts. The kubelet skips it.
+	// Unused is true for a volume that no container mounts. The kubelet skips it.
 	Unused bool
-	// Unchanged is set by package policy on references that an UPDATE left as
-	// they were.
+	// Unchanged is true if an UPDATE left the reference as it was: see
+	// MarkUnchanged.
 	Unchanged bool
 	Use       Use
 	// Path of the leaf field that names the object,
@@ -104,22 +110,12 @@ type Reference struct {
 }
 
 // Required reports whether the pod needs the object in order to run.
-func (r *Reference) Required() bool { return !r.Optional && !r.Unused }
+func (r *Reference) Required() bool { return r.Nameless() || (!r.Optional && !r.Unused) }
 
-// Same reports whether two references ask for the same thing in the same way,
-// wherever in the pod they stand. It is what "unchanged on UPDATE" means.
-func (r *Reference) Same(o *Reference) bool {
-	if r.Kind != o.Kind || r.Name != o.Name || r.SignerName != o.SignerName || r.Labels != o.Labels ||
-		r.Use != o.Use || r.Required() != o.Required() || len(r.Keys) != len(o.Keys) {
-		return false
-	}
-	for i := range r.Keys {
-		if r.Keys[i].Name != o.Keys[i].Name {
-			return false
-		}
-	}
-	return true
-}
+// Nameless reports whether the name is empty in a field that must have one. The
+// API server refuses such a pod, but not every template of one, and the kubelet
+// fails it, optional or not.
+func (r *Reference) Nameless() bool { return r.Name == "" && r.SignerName == "" }
 
-// index renders a path element with an index: "volumes", 2 -> "volumes[2]".
-func index(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
+// element returns a step of a path with an index: "volumes", 2 -> "volumes[2]".
+func element(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }

@@ -10,14 +10,15 @@ import (
 // OfPod returns every reference of a pod in the order of its fields: volumes,
 // init containers, containers, ephemeral containers, the account, image pull
 // secrets. prefix is put before "spec" in every path: "" for a Pod,
-// "spec.template." for the template of a Deployment. A field that holds an
-// empty name points nowhere and is left out, and so is an empty key.
+// "spec.template." for the template of a Deployment. An empty name in the
+// environment is a reference that is Nameless. Any other field with an empty name
+// is left out, and so is an empty key.
 func OfPod(prefix string, spec *corev1.PodSpec) []Reference {
 	w := walker{spec: prefix + "spec."}
 	mounted := mountedVolumes(spec)
 	for i := range spec.Volumes {
 		w.unused = !mounted[spec.Volumes[i].Name]
-		w.volume(index("volumes", i)+".", &spec.Volumes[i].VolumeSource)
+		w.volume(element("volumes", i)+".", &spec.Volumes[i].VolumeSource)
 	}
 	w.unused = false
 	EachContainer(spec, func(path string, c *corev1.Container) { w.container(path+".", c) })
@@ -27,7 +28,7 @@ func OfPod(prefix string, spec *corev1.PodSpec) []Reference {
 	for i := range spec.ImagePullSecrets {
 		w.add(Reference{
 			Kind: Secret, Name: spec.ImagePullSecrets[i].Name, Use: UseImagePull,
-			Path: index("imagePullSecrets", i) + ".name",
+			Path: element("imagePullSecrets", i) + ".name",
 		})
 	}
 	return w.found
@@ -37,19 +38,19 @@ func OfPod(prefix string, spec *corev1.PodSpec) []Reference {
 // the fields, with its path below the spec, such as "initContainers[0]".
 func EachContainer(spec *corev1.PodSpec, visit func(path string, c *corev1.Container)) {
 	for i := range spec.InitContainers {
-		visit(index("initContainers", i), &spec.InitContainers[i])
+		visit(element("initContainers", i), &spec.InitContainers[i])
 	}
 	for i := range spec.Containers {
-		visit(index("containers", i), &spec.Containers[i])
+		visit(element("containers", i), &spec.Containers[i])
 	}
 	for i := range spec.EphemeralContainers {
 		// The two types are identical but for the target, which refers to no object.
-		visit(index("ephemeralContainers", i), (*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
+		visit(element("ephemeralContainers", i), (*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
 	}
 }
 
-// mountedVolumes returns the names of the volumes that some container mounts or
-// uses as a device. Source: GetPodVolumeNames in pkg/volume/util/util.go.
+// mountedVolumes returns the names of the volumes that a container mounts or uses
+// as a device. Source: GetPodVolumeNames in pkg/volume/util/util.go.
 func mountedVolumes(spec *corev1.PodSpec) map[string]bool {
 	if len(spec.Volumes) == 0 {
 		return nil
@@ -81,7 +82,7 @@ type walker struct {
 
 // add completes a reference whose paths are relative to the spec.
 func (w *walker) add(r Reference) {
-	if r.Name == "" && r.SignerName == "" {
+	if r.Nameless() && r.Use != UseEnv && r.Use != UseEnvFrom {
 		return
 	}
 	r.Path = w.spec + r.Path
@@ -93,53 +94,55 @@ func (w *walker) add(r Reference) {
 	w.found = append(w.found, r)
 }
 
-func (w *walker) volume(at string, v *corev1.VolumeSource) {
+func (w *walker) volume(parent string, v *corev1.VolumeSource) {
 	switch {
 	case v.Secret != nil:
-		w.files(Secret, at+"secret.", "secretName", v.Secret.SecretName, v.Secret.Items, v.Secret.Optional)
+		w.files(Secret, parent+"secret.", "secretName", v.Secret.SecretName, v.Secret.Items, v.Secret.Optional)
 	case v.ConfigMap != nil:
-		w.files(ConfigMap, at+"configMap.", "name", v.ConfigMap.Name, v.ConfigMap.Items, v.ConfigMap.Optional)
+		w.files(ConfigMap, parent+"configMap.", "name", v.ConfigMap.Name, v.ConfigMap.Items, v.ConfigMap.Optional)
 	case v.Projected != nil:
 		for i := range v.Projected.Sources {
-			w.projected(at+index("projected.sources", i)+".", &v.Projected.Sources[i])
+			w.projected(parent+element("projected.sources", i)+".", &v.Projected.Sources[i])
 		}
 	default:
 		if c := v.CSI; c != nil && c.Driver == secretsStoreDriver {
 			w.add(Reference{
 				Kind: SecretProviderClass, Name: c.VolumeAttributes[classAttribute], Use: UseVolume,
-				Path: at + "csi.volumeAttributes." + classAttribute,
+				Path: parent + "csi.volumeAttributes." + classAttribute,
 			})
 		}
 		if name, path := mountCredential(v); name != "" {
-			w.add(Reference{Kind: Secret, Name: name, Use: UseMountCredential, Path: at + path})
+			w.add(Reference{Kind: Secret, Name: name, Use: UseMountCredential, Path: parent + path})
 		}
 	}
 }
 
-func (w *walker) projected(at string, s *corev1.VolumeProjection) {
+func (w *walker) projected(parent string, s *corev1.VolumeProjection) {
 	switch {
 	case s.Secret != nil:
-		w.files(Secret, at+"secret.", "name", s.Secret.Name, s.Secret.Items, s.Secret.Optional)
+		w.files(Secret, parent+"secret.", "name", s.Secret.Name, s.Secret.Items, s.Secret.Optional)
 	case s.ConfigMap != nil:
-		w.files(ConfigMap, at+"configMap.", "name", s.ConfigMap.Name, s.ConfigMap.Items, s.ConfigMap.Optional)
+		w.files(ConfigMap, parent+"configMap.", "name", s.ConfigMap.Name, s.ConfigMap.Items, s.ConfigMap.Optional)
 	case s.ClusterTrustBundle != nil:
-		w.add(trustBundle(at+"clusterTrustBundle.", s.ClusterTrustBundle))
+		w.add(trustBundle(parent+"clusterTrustBundle.", s.ClusterTrustBundle))
+	case s.PodCertificate != nil:
+		w.add(Reference{Kind: PodCertificate, SignerName: s.PodCertificate.SignerName, Use: UseVolume, Path: parent + "podCertificate.signerName"})
 	}
 }
 
 // files adds a Secret or ConfigMap whose keys become files.
-func (w *walker) files(kind Kind, at, field, name string, items []corev1.KeyToPath, optional *bool) {
-	w.add(Reference{Kind: kind, Name: name, Optional: isTrue(optional), Use: UseVolume, Keys: itemKeys(at, items), Path: at + field})
+func (w *walker) files(kind Kind, parent, field, name string, items []corev1.KeyToPath, optional *bool) {
+	w.add(Reference{Kind: kind, Name: name, Optional: isTrue(optional), Use: UseVolume, Keys: itemKeys(parent, items), Path: parent + field})
 }
 
 // trustBundle follows the field's own rules: a bundle by name, or those of a
 // signer, where no selector means none and an empty one means all.
-func trustBundle(at string, b *corev1.ClusterTrustBundleProjection) Reference {
+func trustBundle(parent string, b *corev1.ClusterTrustBundleProjection) Reference {
 	r := Reference{Kind: ClusterTrustBundle, Optional: isTrue(b.Optional), Use: UseVolume}
 	if b.Name != nil {
-		r.Name, r.Path = *b.Name, at+"name"
+		r.Name, r.Path = *b.Name, parent+"name"
 	} else if b.SignerName != nil {
-		r.SignerName, r.Path = *b.SignerName, at+"signerName"
+		r.SignerName, r.Path = *b.SignerName, parent+"signerName"
 		if r.Labels = metav1.FormatLabelSelector(b.LabelSelector); b.LabelSelector != nil && r.Labels == NoLabels {
 			r.Labels = ""
 		}
@@ -148,7 +151,8 @@ func trustBundle(at string, b *corev1.ClusterTrustBundleProjection) Reference {
 }
 
 // mountCredential returns the Secret that a storage driver needs, and the path
-// of the field below the volume.
+// of the field below the volume. iSCSI reads its Secret only for CHAP
+// (k8s.io/kubernetes, pkg/volume/iscsi/iscsi.go).
 func mountCredential(v *corev1.VolumeSource) (name, path string) {
 	local := func(ref *corev1.LocalObjectReference, path string) (string, string) {
 		if ref == nil {
@@ -167,6 +171,8 @@ func mountCredential(v *corev1.VolumeSource) (name, path string) {
 		return local(v.Cinder.SecretRef, "cinder.secretRef.name")
 	case v.FlexVolume != nil:
 		return local(v.FlexVolume.SecretRef, "flexVolume.secretRef.name")
+	case v.ISCSI != nil && !v.ISCSI.DiscoveryCHAPAuth && !v.ISCSI.SessionCHAPAuth:
+		return "", ""
 	case v.ISCSI != nil:
 		return local(v.ISCSI.SecretRef, "iscsi.secretRef.name")
 	case v.RBD != nil:
@@ -179,14 +185,14 @@ func mountCredential(v *corev1.VolumeSource) (name, path string) {
 	return "", ""
 }
 
-func (w *walker) container(at string, c *corev1.Container) {
+func (w *walker) container(parent string, c *corev1.Container) {
 	for i := range c.EnvFrom {
-		from, path := &c.EnvFrom[i], at+index("envFrom", i)+"."
+		from, path := &c.EnvFrom[i], parent+element("envFrom", i)+"."
 		if ref := from.SecretRef; ref != nil {
 			w.add(Reference{Kind: Secret, Name: ref.Name, Optional: isTrue(ref.Optional), Use: UseEnvFrom, Path: path + "secretRef.name"})
 		}
 		if ref := from.ConfigMapRef; ref != nil {
-			w.add(Reference{Kind: ConfigMap, Name: ref.Name, Optional: isTrue(ref.Optional), Use: UseEnvFrom, Path: path + "configMapRef.name"})
+			w.add(Reference{Kind: ConfigMap, Name: ref.Name, Optional: isTrue(ref.Optional), Use: UseEnvFrom, DataOnly: true, Path: path + "configMapRef.name"})
 		}
 	}
 	for i := range c.Env {
@@ -194,7 +200,7 @@ func (w *walker) container(at string, c *corev1.Container) {
 		if from == nil {
 			continue
 		}
-		path := at + index("env", i) + ".valueFrom."
+		path := parent + element("env", i) + ".valueFrom."
 		if ref := from.SecretKeyRef; ref != nil {
 			w.add(Reference{
 				Kind: Secret, Name: ref.Name, Optional: isTrue(ref.Optional), Use: UseEnv,
@@ -203,20 +209,20 @@ func (w *walker) container(at string, c *corev1.Container) {
 		}
 		if ref := from.ConfigMapKeyRef; ref != nil {
 			w.add(Reference{
-				Kind: ConfigMap, Name: ref.Name, Optional: isTrue(ref.Optional), Use: UseEnv,
+				Kind: ConfigMap, Name: ref.Name, Optional: isTrue(ref.Optional), Use: UseEnv, DataOnly: true,
 				Keys: []Key{{Name: ref.Key, Path: path + "configMapKeyRef.key"}}, Path: path + "configMapKeyRef.name",
 			})
 		}
 	}
 }
 
-func itemKeys(at string, items []corev1.KeyToPath) []Key {
+func itemKeys(parent string, items []corev1.KeyToPath) []Key {
 	if len(items) == 0 {
 		return nil
 	}
 	keys := make([]Key, len(items))
 	for i := range items {
-		keys[i] = Key{Name: items[i].Key, Path: at + index("items", i) + ".key"}
+		keys[i] = Key{Name: items[i].Key, Path: parent + element("items", i) + ".key"}
 	}
 	return keys
 }

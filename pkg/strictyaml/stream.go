@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// eachJSON cuts objects of JSON that follow each other without a separator, as
-// jq prints them. What is anything else is visited whole.
+// eachJSON splits JSON objects that follow each other without a separator, as jq
+// prints them. Any other text is visited as a whole.
 func eachJSON(text []byte, first int, visit func(text []byte, first int)) {
 	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
 		visit(text, first)
@@ -30,7 +30,7 @@ func eachJSON(text []byte, first int, visit func(text []byte, first int)) {
 	}
 	start := int64(0)
 	for _, end := range ends {
-		// What stands before it in its line is kept as space, for the columns.
+		// Spaces replace what comes before it in its line, so that columns are right.
 		line := bytes.LastIndexByte(text[:start], '\n') + 1
 		part := append(bytes.Repeat([]byte(" "), int(start)-line), text[start:end]...)
 		visit(part, first+bytes.Count(text[:line], []byte("\n")))

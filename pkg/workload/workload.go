@@ -2,221 +2,39 @@
 // A Pod stands for itself; a Deployment, and any other kind with a pod
 // template, for the pod that its template would make.
 //
-// It is pure: it imports the Kubernetes API types and nothing else of ours.
+// It is pure, and it may import nothing of ours: only the Kubernetes API types.
 package workload
 
 import (
-	encoding "encoding/json"
-	"errors"
-	"fmt"
 	"maps"
-	"regexp"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/json"
 )
 
 // Pod is a pod to judge, and where in the object it stands.
 type Pod struct {
 	*corev1.Pod
-	// Prefix goes before "spec" in the paths of the object as the user wrote
-	// it: "" for a Pod, "spec.template." for a Deployment.
+	// Prefix is the path of the pod within the object that the user wrote: "" for
+	// a Pod, "spec.template." for a Deployment.
 	Prefix string
-	// Template is true where the pod was made from a template.
+	// Template is true if the object is a workload, and the pod is what its
+	// template would make.
 	Template bool
-	// Controlled is true where the template came from a controller that has a
-	// pod template of its own, as a ReplicaSet's comes from a Deployment.
+	// Controlled is true if the workload has a controller with a pod template of
+	// its own, as a ReplicaSet has a Deployment.
 	Controlled bool
-	// Written is true where the object is only written down: no API server has
-	// given the pod what it gives to pods, nor is anybody asked to take it.
+	// Written is true if the object comes from a manifest that no API server has
+	// seen yet, so that it lacks the defaults that an API server sets.
 	Written bool
 }
 
-// AsWritten reports whether the pod is still without what an API server gives to
-// pods: the token volume, above all.
+// AsWritten reports whether the pod lacks what an API server adds to pods, above
+// all the token volume.
 func (p *Pod) AsWritten() bool { return p.Template || p.Written }
 
-// Templates knows where the kinds that have a pod template have it. The zero
-// value knows no kind; start from BuiltinTemplates.
-type Templates struct {
-	kinds     map[schema.GroupKind]string
-	resources map[schema.GroupVersionResource]string
-}
-
-// BuiltinTemplates returns the kinds of Kubernetes that have a pod template.
-func BuiltinTemplates() Templates {
-	return Templates{kinds: map[schema.GroupKind]string{
-		{Group: "apps", Kind: "Deployment"}:        "spec.template",
-		{Group: "apps", Kind: "StatefulSet"}:       "spec.template",
-		{Group: "apps", Kind: "DaemonSet"}:         "spec.template",
-		{Group: "apps", Kind: "ReplicaSet"}:        "spec.template",
-		{Group: "", Kind: "ReplicationController"}: "spec.template",
-		{Group: "batch", Kind: "Job"}:              "spec.template",
-		{Group: "batch", Kind: "CronJob"}:          "spec.jobTemplate.spec.template",
-		{Group: "", Kind: "PodTemplate"}:           "template",
-	}}
-}
-
-// Kinds returns the kinds that have a pod template, of Kubernetes itself.
-func (t Templates) Kinds() []schema.GroupKind { return slices.Collect(maps.Keys(t.kinds)) }
-
-// With returns the same and one resource more, whose pod template is at path,
-// such as "spec.template". It fails for a resource that is known already.
-func (t Templates) With(resource schema.GroupVersionResource, path string) (Templates, error) {
-	for kind := range t.kinds {
-		if known, _ := meta.UnsafeGuessKindToResource(kind.WithVersion(resource.Version)); known == resource {
-			return t, fmt.Errorf("%s is judged already: its pod template is at %s", resource.Resource, t.kinds[kind])
-		}
-	}
-	if known, twice := t.resources[resource]; twice {
-		return t, fmt.Errorf("it is given twice, with %s and %s", known, path)
-	}
-	out := Templates{kinds: t.kinds, resources: maps.Clone(t.resources)}
-	if out.resources == nil {
-		out.resources = map[schema.GroupVersionResource]string{}
-	}
-	out.resources[resource] = path
-	return out, nil
-}
-
-var fieldPath = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*([.][A-Za-z_][A-Za-z0-9_-]*)*$`)
-
-// ParseResource reads a resource and the path of its pod template, such as
-// "argoproj.io/v1alpha1/rollouts=spec.template".
-func ParseResource(text string) (schema.GroupVersionResource, string, error) {
-	const want = "want GROUP/VERSION/RESOURCE=PATH, such as argoproj.io/v1alpha1/rollouts=spec.template"
-	none := schema.GroupVersionResource{}
-	name, path, _ := strings.Cut(text, "=")
-	parts := strings.Split(name, "/")
-	if len(parts) != 3 || slices.Contains(parts, "") {
-		return none, "", errors.New(want)
-	}
-	if strings.ToLower(parts[2]) != parts[2] {
-		return none, "", fmt.Errorf("%q is no resource: resources are plural and in lower case; %s", parts[2], want)
-	}
-	if !fieldPath.MatchString(path) {
-		return none, "", fmt.Errorf("%q is no path of fields; %s", path, want)
-	}
-	return schema.GroupVersionResource{Group: parts[0], Version: parts[1], Resource: parts[2]}, path, nil
-}
-
-// pathOf returns where a kind has its pod template. The resource of a kind that
-// is not Kubernetes' own is guessed from its name where it is not given.
-func (t Templates) pathOf(gvk schema.GroupVersionKind, resource schema.GroupVersionResource) (string, bool) {
-	if path, ok := t.kinds[gvk.GroupKind()]; ok {
-		return path, true
-	}
-	if resource.Empty() {
-		resource, _ = meta.UnsafeGuessKindToResource(gvk)
-	}
-	path, ok := t.resources[resource]
-	return path, ok
-}
-
-// Has reports whether a kind stands for pods: it is Pod, or has a pod template.
-func (t Templates) Has(gvk schema.GroupVersionKind) bool {
-	_, ok := t.pathOf(gvk, schema.GroupVersionResource{})
-	return ok || gvk.GroupKind() == schema.GroupKind{Kind: "Pod"}
-}
-
-// ErrNoPod is returned for an object that stands for no pod.
-var ErrNoPod = errors.New("the object is no Pod and has no pod template")
-
-// FromJSON returns the pod that the object stands for. The object must carry
-// apiVersion and kind. It returns ErrNoPod for kinds without a pod, and for a
-// workload whose template is not there.
-func (t Templates) FromJSON(object []byte) (*Pod, error) {
-	return t.FromResource(schema.GroupVersionResource{}, object)
-}
-
-// FromResource does the same for an object whose resource is known.
-func (t Templates) FromResource(resource schema.GroupVersionResource, object []byte) (*Pod, error) {
-	var typeMeta metav1.TypeMeta
-	if err := json.UnmarshalCaseSensitivePreserveInts(object, &typeMeta); err != nil {
-		return nil, fmt.Errorf("not an object: %w", err)
-	}
-	if typeMeta.APIVersion == "" || typeMeta.Kind == "" {
-		return nil, errors.New("apiVersion and kind must be given")
-	}
-	gvk := typeMeta.GroupVersionKind()
-	if gvk.GroupKind() == (schema.GroupKind{Kind: "Pod"}) {
-		pod := &corev1.Pod{}
-		if err := json.UnmarshalCaseSensitivePreserveInts(object, pod); err != nil {
-			return nil, fmt.Errorf("not a Pod: %w", err)
-		}
-		return OfPod(pod), nil
-	}
-	path, ok := t.pathOf(gvk, resource)
-	if !ok {
-		return nil, ErrNoPod
-	}
-	return t.fromTemplate(object, path)
-}
-
-func (t Templates) fromTemplate(object []byte, path string) (*Pod, error) {
-	var outer struct {
-		Metadata metav1.ObjectMeta `json:"metadata"`
-	}
-	if err := json.UnmarshalCaseSensitivePreserveInts(object, &outer); err != nil {
-		return nil, fmt.Errorf("metadata: %w", err)
-	}
-	inner := encoding.RawMessage(object)
-	for step := range strings.SplitSeq(path, ".") {
-		var fields map[string]encoding.RawMessage
-		if err := json.UnmarshalCaseSensitivePreserveInts(inner, &fields); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		if inner = fields[step]; inner == nil {
-			return nil, ErrNoPod
-		}
-	}
-	var template corev1.PodTemplateSpec
-	if err := json.UnmarshalCaseSensitivePreserveInts(inner, &template); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
-	pod.Namespace = outer.Metadata.Namespace
-	pod.DeletionTimestamp = outer.Metadata.DeletionTimestamp
-	complete(pod)
-	return &Pod{Pod: pod, Prefix: path + ".", Template: true, Controlled: t.controlled(&outer.Metadata)}, nil
-}
-
-// OfTemplate returns the pod that an object of a kind of Kubernetes stands for,
-// given its metadata and its pod template; nil for a kind without one. The
-// template is not written to.
-func (t Templates) OfTemplate(kind schema.GroupKind, object metav1.Object, template *corev1.PodTemplateSpec) *Pod {
-	path, ok := t.kinds[kind]
-	if !ok {
-		return nil
-	}
-	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
-	pod.Namespace, pod.DeletionTimestamp = object.GetNamespace(), object.GetDeletionTimestamp()
-	complete(pod)
-	return &Pod{Pod: pod, Prefix: path + ".", Template: true, Controlled: t.controlled(object)}
-}
-
-// Resources returns the resources beyond those of Kubernetes itself.
-func (t Templates) Resources() []schema.GroupVersionResource {
-	return slices.Collect(maps.Keys(t.resources))
-}
-
-// controlled reports whether an object's controller has a pod template.
-func (t Templates) controlled(object metav1.Object) bool {
-	owner := metav1.GetControllerOf(object)
-	if owner == nil {
-		return false
-	}
-	_, ok := t.pathOf(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind), schema.GroupVersionResource{})
-	return ok
-}
-
 // Unstructured returns the pod as decoded JSON, given the object that it came
-// from and the namespace of the request: with every field of the object, also
+// from and the namespace of the request. It keeps every field of the object, also
 // those that corev1 does not know.
 func (p *Pod) Unstructured(object map[string]any, namespace string) map[string]any {
 	pod, inner := maps.Clone(object), object
@@ -239,17 +57,16 @@ func (p *Pod) Unstructured(object map[string]any, namespace string) map[string]a
 	return pod
 }
 
-// OfPod returns what a Pod stands for: itself, with its account filled in.
+// OfPod returns the pod that a Pod stands for: itself, with its account filled in.
 func OfPod(pod *corev1.Pod) *Pod {
-	complete(pod)
+	fillAccount(pod)
 	return &Pod{Pod: pod}
 }
 
-// complete gives a pod that was written by hand its account, as the API server
-// does: the deprecated alias counts where the field is empty, and a pod that
-// names none runs as default. Source: k8s.io/kubernetes, pkg/apis/core/v1
+// fillAccount sets the account as the API server does. If the field is empty, the
+// deprecated alias counts, and a pod that names no account runs as default. Source: k8s.io/kubernetes, pkg/apis/core/v1
 // (conversion.go) and plugin/pkg/admission/serviceaccount.
-func complete(pod *corev1.Pod) {
+func fillAccount(pod *corev1.Pod) {
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = pod.Spec.DeprecatedServiceAccount
 	}

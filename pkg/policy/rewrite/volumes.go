@@ -205,7 +205,7 @@ func (p *pass) leaveOthers() {
 		r := &refs[i]
 		why := ""
 		switch {
-		case r.Kind != reference.Secret:
+		case r.Kind != reference.Secret || r.Nameless():
 			continue
 		case r.Use == reference.UseEnv || r.Use == reference.UseEnvFrom:
 			why = "a variable is not renewed when the token is; mount a projected token instead"
