@@ -12,6 +12,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	client "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
 )
@@ -36,8 +37,8 @@ type registration struct {
 }
 
 // patcher is what it takes to keep a kind of webhook configuration right.
-type patcher[T metav1.Object] interface {
-	reader[T]
+type patcher[T metav1.Object, L runtime.Object] interface {
+	lister[L]
 	Patch(ctx context.Context, name string, pt types.PatchType, data []byte, options metav1.PatchOptions, subresources ...string) (T, error)
 }
 
@@ -61,7 +62,7 @@ func mutating(c client.MutatingWebhookConfigurationInterface, name string) *regi
 	})
 }
 
-func newRegistration[T metav1.Object](kind, name string, c patcher[T], bundles func(T) [][]byte) *registration {
+func newRegistration[T metav1.Object, L runtime.Object](kind, name string, c patcher[T, L], bundles func(T) [][]byte) *registration {
 	r := &registration{kind: kind, name: name}
 	note := func(object T, exists bool) {
 		r.mu.Lock()
@@ -72,7 +73,7 @@ func newRegistration[T metav1.Object](kind, name string, c patcher[T], bundles f
 		}
 	}
 	r.follow = func(ctx context.Context, seen func(), failed func(error)) {
-		follow(ctx, c, name, func(object T, exists bool) {
+		follow[T, L](ctx, c, name, func(object T, exists bool) {
 			note(object, exists)
 			seen()
 		}, failed)

@@ -58,7 +58,7 @@ type Shared struct {
 	mu     sync.Mutex
 	known  bool           // the Secret has been looked at
 	secret *corev1.Secret // as it was seen last; nil if it does not exist
-	told   map[string]string
+	logged map[string]failure // by what fails
 
 	// What follows belongs to step.
 	memory  state                // what was last known to be in the Secret
@@ -76,7 +76,8 @@ type inUse struct {
 
 // secrets are the calls that the Secret takes.
 type secrets interface {
-	reader[*corev1.Secret]
+	lister[*corev1.SecretList]
+	Get(ctx context.Context, name string, options metav1.GetOptions) (*corev1.Secret, error)
 	Create(ctx context.Context, secret *corev1.Secret, options metav1.CreateOptions) (*corev1.Secret, error)
 	Update(ctx context.Context, secret *corev1.Secret, options metav1.UpdateOptions) (*corev1.Secret, error)
 }
@@ -109,7 +110,7 @@ func newShared(secrets secrets, registrations []*registration, options SharedOpt
 		options: options, secrets: secrets, registrations: registrations, log: log,
 		rules:  rules{hosts: options.Hosts, lifetime: options.Lifetime, authorityFor: authorityLives * options.Lifetime},
 		settle: min(options.Lifetime/20, time.Minute),
-		wake:   make(chan struct{}, 1), told: map[string]string{}, trusted: map[string]time.Time{},
+		wake:   make(chan struct{}, 1), logged: map[string]failure{}, trusted: map[string]time.Time{},
 	}
 }
 
@@ -147,7 +148,7 @@ func (s *Shared) Ready() error {
 func (s *Shared) Start(ctx context.Context) error {
 	var group sync.WaitGroup
 	group.Go(func() {
-		follow(ctx, s.secrets, s.options.Secret, func(o *corev1.Secret, exists bool) {
+		follow[*corev1.Secret](ctx, s.secrets, s.options.Secret, func(o *corev1.Secret, exists bool) {
 			if !exists {
 				o = nil
 			}
@@ -192,19 +193,31 @@ func (s *Shared) signal() {
 	}
 }
 
-// failing logs an error when it is another than before.
+// failure is an error as it was logged last.
+type failure struct {
+	text string // empty once it is over
+	at   time.Time
+}
+
+// logInterval is how often each kind of failure is logged at most.
+const logInterval = time.Minute
+
+// failing logs an error when it is another than before, once a minute at most:
+// the texts of some have a port or a version in them that changes every time.
 func (s *Shared) failing(what, message string) func(error) {
 	return func(err error) {
-		text := ""
-		if err != nil {
-			text = err.Error()
-		}
 		s.mu.Lock()
-		known := s.told[what] == text
-		s.told[what] = text
-		s.mu.Unlock()
-		if err != nil && !known {
-			s.log.Error(err, message, "secret", s.options.Namespace+"/"+s.options.Secret, "webhookConfiguration", s.options.Configuration)
+		defer s.mu.Unlock()
+		last := s.logged[what]
+		if err == nil {
+			s.logged[what] = failure{at: last.at}
+			return
 		}
+		now := s.options.Now()
+		if last.text == err.Error() || now.Sub(last.at) < logInterval {
+			return
+		}
+		s.logged[what] = failure{text: err.Error(), at: now}
+		s.log.Error(err, message, "secret", s.options.Namespace+"/"+s.options.Secret, "webhookConfiguration", s.options.Configuration)
 	}
 }
