@@ -25,6 +25,9 @@ const authorityLives = 4
 type SharedOptions struct {
 	// Namespace and Secret name the Secret that the replicas share.
 	Namespace, Secret string
+	// Labels and Annotations are for a Secret that has to be made: those by which
+	// the tool that installed Tokenward knows its own objects.
+	Labels, Annotations map[string]string
 	// Configuration names the webhook configurations, of both kinds, whose
 	// caBundle is kept right. One that does not exist is waited for.
 	Configuration string

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -108,6 +109,24 @@ func TestAReplicaIsReadyOnceItIsTrustedAndStaysSo(t *testing.T) {
 	_ = r.step(context.Background())
 	if err := r.Ready(); err != nil {
 		t.Errorf("an emptied caBundle takes replicas away: %v", err)
+	}
+}
+
+// A Secret that was deleted by hand still belongs to the release of Helm, or
+// nothing would ever take it away, and the next release could not be installed.
+func TestASecretThatIsMadeAnewBelongsToTheRelease(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(1)
+	r := api.replica(&now, 90*day)
+	r.options.Labels = map[string]string{"app.kubernetes.io/managed-by": "Helm"}
+	r.options.Annotations = map[string]string{"meta.helm.sh/release-name": "tokenward"}
+	r.see()
+	r.act(t)
+	api.secret = nil
+	r.see()
+	r.act(t)
+	if !maps.Equal(api.secret.Labels, r.options.Labels) || !maps.Equal(api.secret.Annotations, r.options.Annotations) {
+		t.Errorf("labels %v, annotations %v", api.secret.Labels, api.secret.Annotations)
 	}
 }
 

@@ -108,8 +108,11 @@ func (s *Shared) write(ctx context.Context, secret *corev1.Secret, next state) (
 	var written *corev1.Secret
 	if secret == nil {
 		written, err = s.secrets.Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: s.options.Namespace, Name: s.options.Secret},
-			Type:       corev1.SecretTypeTLS, Data: data,
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: s.options.Namespace, Name: s.options.Secret,
+				Labels: s.options.Labels, Annotations: s.options.Annotations,
+			},
+			Type: corev1.SecretTypeTLS, Data: data,
 		}, metav1.CreateOptions{FieldManager: fieldManager})
 	} else {
 		if same(secret.Data, data) {
