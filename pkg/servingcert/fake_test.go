@@ -194,7 +194,7 @@ func (f *fakeAPI) replica(now *time.Time, lifetime time.Duration) *fakeReplica {
 	}
 }
 
-func (r *fakeReplica) seeSecret() { r.saw(r.api.secret.DeepCopy()) }
+func (r *fakeReplica) seeSecret() { r.observe(r.api.secret.DeepCopy()) }
 
 func (r *fakeReplica) seeConfiguration() {
 	ctx, done := context.WithCancel(context.Background())

@@ -198,7 +198,7 @@ func TestAnAPIServerThatCanWatchFromNoVersionIsNotFlooded(t *testing.T) {
 func TestAFailureIsLoggedOnceAMinuteAtMost(t *testing.T) {
 	now, lines := noon, 0
 	s := newShared(nil, nil, SharedOptions{Now: func() time.Time { return now }}, funcr.New(func(string, string) { lines++ }, funcr.Options{}))
-	failed := s.failing("secret", "can't be read")
+	failed := s.failureLogger("secret", "can't be read")
 	for i := range 120 { // a failure a second, with another text each, and some successes
 		failed(errors.New("read from port " + strconv.Itoa(i)))
 		if i%10 == 0 {
