@@ -25,14 +25,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// user is the same as that of distroless images, in numbers: kubelets can't tell
-// whether a name is root.
+// user is the one of distroless images. It is a number: a kubelet can't know
+// whether a name stands for root.
 const user = "65532:65532"
 
-// entrypoint is the only file in the image. There are no CA certificates, since
-// the webhook calls nobody but the API server, whose CA it gets from its account
-// or kubeconfig; no time zones, since it tells time in UTC; and no /etc/passwd,
-// since it looks nobody up.
+// entrypoint is the only file in the image. CA certificates are not needed: the
+// webhook calls nobody but the API server, and takes its CA from the account or the
+// kubeconfig. Nor are time zones, since all times are in UTC, nor /etc/passwd, since
+// no user is looked up.
 const entrypoint = "webhook"
 
 func main() {
@@ -42,7 +42,7 @@ func main() {
 	}
 }
 
-// settings are what the image is made of.
+// settings are what the image is built from.
 type settings struct {
 	version, revision string
 	binaries          []binary
@@ -95,16 +95,26 @@ func build(s settings) (v1.ImageIndex, error) {
 		if err != nil {
 			return nil, err
 		}
-		image, err := imageOf(s, *platform, b.path)
+		image, err := buildImage(s, *platform, b.path)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", b.platform, err)
 		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: plainImage{image}, Descriptor: v1.Descriptor{Platform: platform}})
 	}
 	return index, nil
 }
 
-func imageOf(s settings, platform v1.Platform, path string) (v1.Image, error) {
+// plainImage is an image whose descriptor in an index has no artifactType. The
+// specification has that field for artifacts that are no images; tools that copy
+// an index leave it out, and the copy would have another digest than was printed.
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md
+type plainImage struct{ v1.Image }
+
+// ArtifactType is what the index asks for.
+func (plainImage) ArtifactType() (string, error) { return "", nil }
+
+// buildImage makes the image for one platform.
+func buildImage(s settings, platform v1.Platform, path string) (v1.Image, error) {
 	program, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -193,8 +203,7 @@ type file struct {
 	mode    int64
 }
 
-// archive makes a tar archive that depends on nothing but names, contents and
-// modes.
+// archive makes a tar archive that depends on names, contents and modes alone.
 func archive(files []file) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

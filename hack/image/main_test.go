@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -64,6 +66,52 @@ func TestTheSameBinariesGiveTheSameArchive(t *testing.T) {
 	}
 	if sums[0] != sums[1] {
 		t.Error("two archives of the same binaries differ")
+	}
+}
+
+// A tool that copies an index to a registry writes it anew if it has fields that
+// the tool does not know. So the index has none but those from before version 1.1
+// of the specification, and the digest that is printed is that of the copy, too.
+func TestACopyOfTheIndexHasTheDigestThatIsPrinted(t *testing.T) {
+	type descriptor struct {
+		MediaType   string            `json:"mediaType,omitempty"`
+		Size        int64             `json:"size"`
+		Digest      string            `json:"digest,omitempty"`
+		URLs        []string          `json:"urls,omitempty"`
+		Annotations map[string]string `json:"annotations,omitempty"`
+		Platform    *struct {
+			Architecture string `json:"architecture"`
+			OS           string `json:"os"`
+			Variant      string `json:"variant,omitempty"`
+		} `json:"platform,omitempty"`
+	}
+	var index struct {
+		SchemaVersion int               `json:"schemaVersion"`
+		MediaType     string            `json:"mediaType,omitempty"`
+		Manifests     []descriptor      `json:"manifests"`
+		Annotations   map[string]string `json:"annotations,omitempty"`
+	}
+	binary := filepath.Join(t.TempDir(), "webhook")
+	if err := os.WriteFile(binary, []byte("program"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path, printed := writeArchive(t, "linux/amd64="+binary, "linux/arm64/v8="+binary)
+	dir := t.TempDir()
+	unpack(t, path, dir)
+	digest, _, _ := strings.Cut(printed, " ")
+	raw, err := os.ReadFile(filepath.Join(dir, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &index); err != nil {
+		t.Fatal(err)
+	}
+	copied, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := fmt.Sprintf("sha256:%x", sha256.Sum256(copied)); sum != digest {
+		t.Errorf("the copy is %s, printed was %s:\n%s\n%s", sum, digest, copied, raw)
 	}
 }
 

@@ -75,6 +75,8 @@ type Auditor struct {
 	seen      *policy.Snapshot    // that the namespaces were judged by
 	counts    map[string]map[findingLabels]int
 	logged    map[string]string // the last failure of each kind that was logged
+	// withoutReports is set once it was logged that the cluster has no OpenReports.
+	withoutReports bool
 }
 
 // findingLabels are what findings are counted by.

@@ -39,8 +39,15 @@ func (a *Auditor) storedReports(ctx context.Context, client reportsclient.Report
 	options := metav1.ListOptions{LabelSelector: managedBy + "=" + program, Limit: listing.PageSize}
 	for {
 		list, err := client.List(ctx, options)
-		if why := cluster.WhyNot(err); why == facts.NotServed || why == facts.Forbidden {
-			a.logOnce("reports", err, "Reports can't be written: install the CustomResourceDefinitions of OpenReports, and grant the right; findings are in the metrics")
+		switch cluster.WhyNot(err) {
+		case facts.NotServed: // a cluster need not have them
+			if !a.withoutReports {
+				a.Log.Info("No reports are written: the CustomResourceDefinitions of OpenReports are not installed. To have reports, install them (https://openreports.io); findings are in the metrics")
+			}
+			a.withoutReports = true
+			return nil, nil
+		case facts.Forbidden:
+			a.logOnce("reports", err, "Reports can't be written: grant list, create, update and delete of reports.openreports.io; findings are in the metrics")
 			return nil, nil
 		}
 		if err != nil {

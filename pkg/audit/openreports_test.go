@@ -1,13 +1,18 @@
 package audit
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
 	"github.com/openreports/reports-api/pkg/client/clientset/versioned/fake"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
 
 	tokenward "tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/evaluate"
@@ -127,5 +132,25 @@ func TestAReportIsTheSameWheneverAFindingWasSeen(t *testing.T) {
 	summarize(changed)
 	if sameReport(old, changed) || changed.Results[0].Timestamp.Seconds != 3 {
 		t.Errorf("another action: %+v, %+v", old, changed)
+	}
+}
+
+// A default installation finds no OpenReports: that is no error, and said once.
+func TestAClusterWithoutOpenReportsIsNoError(t *testing.T) {
+	client := fake.NewSimpleClientset()
+	client.PrependReactor("list", "reports", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewGenericServerResponse(404, "list", v1alpha1.Resource("reports"), "", "404 page not found", 0, true)
+	})
+	var lines []string
+	log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
+	a := NewAuditor(Options{Reports: client, Now: func() time.Time { return time.Unix(1000, 0) }, Metrics: metrics.New(), Log: log})
+	a.logged = map[string]string{}
+	for _, namespace := range []string{"shop", "bank"} {
+		if err := a.writeReports(t.Context(), namespace, &namespaceFaults{Rollup: rollup.Rollup{}}, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(lines) != 1 || !strings.Contains(lines[0], `"level"=0`) || !strings.Contains(lines[0], "install them") {
+		t.Errorf("logged: %q", lines)
 	}
 }

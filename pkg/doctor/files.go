@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	noTokenVolume = `Nothing gave this pod a token. Either automountServiceAccountToken is false, of the pod or of its account: set it to true in the pod, or mount a projected token. Or the API server runs without the admission plugin ServiceAccount, and no pod gets one.`
+	noTokenVolume = `Nothing gave this pod a token. Either automountServiceAccountToken is false, of the pod or of its account: set it to true in the pod, or mount a projected token. Or the API server runs without the admission plugin ServiceAccount, and no pod gets one. In a container that kubectl debug has added, the token is that of the target: start it with --target=CONTAINER and --profile=sysadmin, or say with --root where the files of the target are (/proc/PID/root).`
 	renew         = "kubectl tokenward token verify says whether it is otherwise good."
 )
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/evaluate"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/listing"
@@ -49,6 +50,10 @@ type Fault struct {
 	At []report.Ref
 	// Pods that have the fault, and how many of them are stuck.
 	Pods, Stuck int
+	// waiting counts the pods that have the fault and have not started yet.
+	waiting int
+	// refused is set where Tokenward refuses the workload's pods because of it.
+	refused bool
 	// template is set where the finding is on a template: that is what people
 	// change, and what the next pods are made from.
 	template bool
@@ -97,6 +102,9 @@ func (w *Workload) addFinding(item *listing.Item, found *evaluate.Finding, stuck
 		if stuck {
 			f.Stuck++
 		}
+		if waitingFor(item.Pod.Pod) != "" {
+			f.waiting++
+		}
 	}
 	if !isPod && !f.template { // from here on the fault is reported at the template
 		ofPods := f.Finding
@@ -104,6 +112,9 @@ func (w *Workload) addFinding(item *listing.Item, found *evaluate.Finding, stuck
 		found = &ofPods
 	}
 	f.strengthen(found)
+	if !isPod && refuses(item.Meta, f.Check) {
+		f.refused, f.Action = true, v1alpha1.Deny
+	}
 	if f.template != isPod && len(f.At) < maxAt {
 		f.At = append(f.At, Ref(item))
 	}
@@ -143,13 +154,16 @@ func (r Rollup) Report() []report.Workload {
 // When says when a fault of a workload breaks it; "" if it breaks nothing, or
 // that is unknown.
 func (f *Fault) When(w *Workload) string {
-	if f.State == facts.Unknown {
+	switch {
+	case f.refused:
+		return "now: its pods are refused"
+	case f.State == facts.Unknown:
 		return ""
 	}
 	switch f.Effect {
 	case policy.BreaksAtStart:
 		switch {
-		case f.Stuck > 0:
+		case f.Stuck > 0, f.waiting > 0:
 			return "now: pods wait for it"
 		case f.Pods > 0:
 			return "at the next restart"

@@ -37,6 +37,25 @@ func TestFindingsOfATemplateAndItsPodsAreOne(t *testing.T) {
 			r.Add(top, &listing.Item{Object: workload.ObjectOfPod(p), Meta: p}, result, stuck)
 		}
 	}
+	refused := func(message string) add {
+		return func(r Rollup) {
+			d := &appsv1.Deployment{Status: appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{
+				{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: message},
+			}}}
+			d.UID = "web"
+			item := &listing.Item{Meta: d, Object: workload.Object{
+				Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Namespace: "shop", Name: "web",
+				Pod: &workload.Pod{Pod: &corev1.Pod{}, Prefix: "spec.template.", Template: true},
+			}}
+			r.Add(top, item, result("spec.template.spec.x", v1alpha1.Warn), false)
+		}
+	}
+	const denied = `pods "web-" is forbidden: admission webhook "validate.pods.tokenward.dev" denied the request: `
+	creating := func(r Rollup) { // for some seconds, so that it is not stuck
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a", UID: "a"}, Spec: corev1.PodSpec{NodeName: "n"}}
+		p.Status.Phase = corev1.PodPending
+		r.Add(top, &listing.Item{Object: workload.ObjectOfPod(p), Meta: p}, result("spec.x", v1alpha1.Warn), false)
+	}
 	tests := []struct {
 		name       string
 		adds       []add
@@ -52,6 +71,13 @@ func TestFindingsOfATemplateAndItsPodsAreOne(t *testing.T) {
 			"spec.template.spec.x", "Deployment shop/web", v1alpha1.Deny, "at the next restart", 1, 1},
 		{"a pod that is stuck", []add{pod("a", result("spec.x", v1alpha1.Warn), true), pod("b", &evaluate.Result{}, false)},
 			"spec.x", "Pod shop/a", v1alpha1.Warn, "now: pods wait for it", 2, 1},
+		{"a pod that has not started for some seconds", []add{creating}, "spec.x", "Pod shop/a", v1alpha1.Warn, "now: pods wait for it", 1, 1},
+		{"a template whose pods are refused for it", []add{refused(denied + `secret-exists: Secret "db"`)},
+			"spec.template.spec.x", "Deployment shop/web", v1alpha1.Deny, "now: its pods are refused", 0, 0},
+		{"a template whose pods are refused for another check", []add{refused(denied + `config-map-exists: ConfigMap "c"`)},
+			"spec.template.spec.x", "Deployment shop/web", v1alpha1.Warn, "when it starts a pod", 0, 0},
+		{"a template whose pods are refused by a quota", []add{refused(`pods "web-" is forbidden: exceeded quota`)},
+			"spec.template.spec.x", "Deployment shop/web", v1alpha1.Warn, "when it starts a pod", 0, 0},
 		{"a template whose pods are without the fault", []add{template, pod("b", &evaluate.Result{}, false)},
 			"spec.template.spec.x", "Deployment shop/web", v1alpha1.Warn, "with the next pod", 1, 0},
 	}

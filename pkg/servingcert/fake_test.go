@@ -78,6 +78,10 @@ func (f fakeSecrets) Get(context.Context, string, metav1.GetOptions) (*corev1.Se
 	return f.secret.DeepCopy(), nil
 }
 
+func (f fakeSecrets) List(context.Context, metav1.ListOptions) (*corev1.SecretList, error) {
+	return nil, errors.New("not here")
+}
+
 func (f fakeSecrets) Watch(context.Context, metav1.ListOptions) (watch.Interface, error) {
 	return nil, errors.New("not here")
 }
@@ -114,14 +118,12 @@ type fakeConfigurations struct{ *fakeAPI }
 
 var configurationResource = schema.GroupResource{Resource: "validatingwebhookconfigurations"}
 
-func (f fakeConfigurations) Get(context.Context, string, metav1.GetOptions) (*admissionregistrationv1.ValidatingWebhookConfiguration, error) {
-	if err := f.call("get", "configuration"); err != nil {
-		return nil, err
+func (f fakeConfigurations) List(context.Context, metav1.ListOptions) (*admissionregistrationv1.ValidatingWebhookConfigurationList, error) {
+	list := &admissionregistrationv1.ValidatingWebhookConfigurationList{}
+	if f.config != nil {
+		list.Items = append(list.Items, *f.config.DeepCopy())
 	}
-	if f.config == nil {
-		return nil, apierrors.NewNotFound(configurationResource, "tokenward")
-	}
-	return f.config.DeepCopy(), nil
+	return list, f.call("list", "configuration")
 }
 
 func (f fakeConfigurations) Watch(context.Context, metav1.ListOptions) (watch.Interface, error) {
@@ -192,7 +194,7 @@ func (f *fakeAPI) replica(now *time.Time, lifetime time.Duration) *fakeReplica {
 	}
 }
 
-func (r *fakeReplica) seeSecret() { r.saw(r.api.secret.DeepCopy()) }
+func (r *fakeReplica) seeSecret() { r.observe(r.api.secret.DeepCopy()) }
 
 func (r *fakeReplica) seeConfiguration() {
 	ctx, done := context.WithCancel(context.Background())

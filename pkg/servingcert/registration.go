@@ -12,6 +12,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	client "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
 )
@@ -19,25 +20,24 @@ import (
 // fieldManager is the name under which the API server records our changes.
 const fieldManager = "tokenward"
 
-// registration is a webhook configuration, which tells the API server whom to
-// trust.
+// registration is a webhook configuration. It says whom the API server trusts.
 type registration struct {
 	kind, name string
 	follow     func(ctx context.Context, seen func(), failed func(error))
-	// patch also notes what came out.
+	// patch also notes the result.
 	patch func(ctx context.Context, patch []byte) error
 
 	mu    sync.Mutex
-	known bool // it has been looked at
-	// version and bundles, one a webhook, are those that were seen last.
+	known bool // it has been read
+	// version and bundles, one for each webhook, are those that were read last.
 	version string
 	bundles [][]byte
 	refused string // the version that a patch was last refused for
 }
 
-// patcher is what it takes to keep a kind of webhook configuration right.
-type patcher[T metav1.Object] interface {
-	reader[T]
+// patcher reads and patches webhook configurations of one kind.
+type patcher[T metav1.Object, L runtime.Object] interface {
+	lister[L]
 	Patch(ctx context.Context, name string, pt types.PatchType, data []byte, options metav1.PatchOptions, subresources ...string) (T, error)
 }
 
@@ -61,7 +61,7 @@ func mutating(c client.MutatingWebhookConfigurationInterface, name string) *regi
 	})
 }
 
-func newRegistration[T metav1.Object](kind, name string, c patcher[T], bundles func(T) [][]byte) *registration {
+func newRegistration[T metav1.Object, L runtime.Object](kind, name string, c patcher[T, L], bundles func(T) [][]byte) *registration {
 	r := &registration{kind: kind, name: name}
 	note := func(object T, exists bool) {
 		r.mu.Lock()
@@ -72,7 +72,7 @@ func newRegistration[T metav1.Object](kind, name string, c patcher[T], bundles f
 		}
 	}
 	r.follow = func(ctx context.Context, seen func(), failed func(error)) {
-		follow(ctx, c, name, func(object T, exists bool) {
+		follow[T, L](ctx, c, name, func(object T, exists bool) {
 			note(object, exists)
 			seen()
 		}, failed)
@@ -87,8 +87,8 @@ func newRegistration[T metav1.Object](kind, name string, c patcher[T], bundles f
 	return r
 }
 
-// apply patches the configuration, and reports whether that was done. If it has
-// changed meanwhile it wasn't, which is no error: the watch brings what it is now.
+// apply patches the configuration, and reports whether it did. If the configuration
+// changed meanwhile it did not. That is no error: the watch brings the new version.
 func (r *registration) apply(ctx context.Context, patch []byte) (bool, error) {
 	r.mu.Lock()
 	version := r.version
@@ -102,7 +102,8 @@ func (r *registration) apply(ctx context.Context, patch []byte) (bool, error) {
 	case !apierrors.IsInvalid(err):
 		return false, err
 	}
-	// So a test of the patch fails, but so does what the API server won't have.
+	// This is the answer to a test in the patch that fails, and also to a patch that
+	// the API server will never accept.
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.refused == version {
@@ -112,9 +113,9 @@ func (r *registration) apply(ctx context.Context, patch []byte) (bool, error) {
 	return false, nil
 }
 
-// trusts reports whether every webhook of the configuration trusts an authority.
-// One that does not exist keeps nothing up. Nothing is known before it has been
-// looked at.
+// trusts reports whether every webhook of the configuration trusts an authority. A
+// configuration that does not exist delays nothing. One that has not been read yet
+// trusts nothing.
 func (r *registration) trusts(cert *x509.Certificate) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,9 +124,9 @@ func (r *registration) trusts(cert *x509.Certificate) bool {
 	})
 }
 
-// mend returns the patch that sets caBundle where it is another, or nil. It
-// touches nothing else, and applies only to the version that was seen.
-func (r *registration) mend(bundle []byte) ([]byte, error) {
+// caBundlePatch returns the patch that sets caBundle where it differs, or nil. It
+// changes nothing else, and applies only to the version that was read last.
+func (r *registration) caBundlePatch(bundle []byte) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	type operation struct {

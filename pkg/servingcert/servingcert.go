@@ -3,8 +3,8 @@
 // (SelfSigned), or in a Secret that the replicas in a cluster share (Shared),
 // where it also keeps caBundle in the webhook configurations right.
 //
-// What becomes of authorities and certificates is decided by pure functions of
-// the Secret's data and the time (state.go); Shared carries it out.
+// Pure functions of the Secret's data and the time decide when authorities and
+// certificates are renewed (state.go). Shared carries that out.
 //
 // It imports nothing of ours.
 package servingcert
@@ -96,8 +96,8 @@ func (a authority) issue(hosts []string, now time.Time, lifetime time.Duration) 
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// renewal is when something of ours is to be renewed: after two thirds of its
-// life, or of the life that it would be given now, if that is shorter.
+// renewal returns when a certificate is to be renewed: after two thirds of its
+// life, or of the life that it would get now, if that is shorter.
 func renewal(cert *x509.Certificate, lifetime time.Duration) time.Time {
 	issued := cert.NotBefore.Add(backdate)
 	return issued.Add(min(cert.NotAfter.Sub(issued), lifetime) * 2 / 3)

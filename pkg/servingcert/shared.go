@@ -25,6 +25,9 @@ const authorityLives = 4
 type SharedOptions struct {
 	// Namespace and Secret name the Secret that the replicas share.
 	Namespace, Secret string
+	// Labels and Annotations are for a Secret that has to be made: those by which
+	// the tool that installed Tokenward knows its own objects.
+	Labels, Annotations map[string]string
 	// Configuration names the webhook configurations, of both kinds, whose
 	// caBundle is kept right. One that does not exist is waited for.
 	Configuration string
@@ -41,42 +44,43 @@ type SharedOptions struct {
 }
 
 // Shared is a serving certificate, and the authority that issued it, in a Secret
-// that all replicas share. Each replica looks after the Secret and after the
-// webhook configurations; there is no leader: whoever writes first wins, and the
-// others take what it wrote.
+// that all replicas share. Each replica renews the Secret and corrects the webhook
+// configurations. There is no leader: the first replica to write wins, and the
+// others use what it wrote.
 type Shared struct {
 	options SharedOptions
 	rules   rules
-	// settle is for how long the webhook configurations must have had an
-	// authority before it signs: by then all API servers know it.
+	// settle is how long an authority must have been in the webhook
+	// configurations before it signs. By then all API servers know it.
 	settle        time.Duration
-	secrets       secrets
+	secrets       secretClient
 	log           logr.Logger
 	registrations []*registration
 	wake          chan struct{} // holds one: something has changed
 
 	mu     sync.Mutex
-	known  bool           // the Secret has been looked at
-	secret *corev1.Secret // as it was seen last; nil if it does not exist
-	told   map[string]string
+	known  bool               // the Secret has been read
+	secret *corev1.Secret     // as it was read last; nil if it does not exist
+	logged map[string]failure // by what fails
 
 	// What follows belongs to step.
 	memory  state                // what was last known to be in the Secret
 	trusted map[string]time.Time // authorities, since when the configurations have them
 
-	inUse atomic.Pointer[inUse]
-	ready atomic.Bool // the API server has been seen to trust what is served
+	served atomic.Pointer[servedCertificate]
+	ready  atomic.Bool // the API server has been seen to trust what is served
 }
 
-// inUse is what is served, with the authority that issued it.
-type inUse struct {
+// servedCertificate is the certificate that is served, and its authority.
+type servedCertificate struct {
 	cert *tls.Certificate
 	ca   *x509.Certificate
 }
 
-// secrets are the calls that the Secret takes.
-type secrets interface {
-	reader[*corev1.Secret]
+// secretClient reads and writes the Secret.
+type secretClient interface {
+	lister[*corev1.SecretList]
+	Get(ctx context.Context, name string, options metav1.GetOptions) (*corev1.Secret, error)
 	Create(ctx context.Context, secret *corev1.Secret, options metav1.CreateOptions) (*corev1.Secret, error)
 	Update(ctx context.Context, secret *corev1.Secret, options metav1.UpdateOptions) (*corev1.Secret, error)
 }
@@ -98,7 +102,7 @@ func NewShared(config *rest.Config, options SharedOptions, log logr.Logger) (*Sh
 	}, options, log), nil
 }
 
-func newShared(secrets secrets, registrations []*registration, options SharedOptions, log logr.Logger) *Shared {
+func newShared(secrets secretClient, registrations []*registration, options SharedOptions, log logr.Logger) *Shared {
 	if options.Lifetime == 0 {
 		options.Lifetime = DefaultLifetime
 	}
@@ -109,13 +113,13 @@ func newShared(secrets secrets, registrations []*registration, options SharedOpt
 		options: options, secrets: secrets, registrations: registrations, log: log,
 		rules:  rules{hosts: options.Hosts, lifetime: options.Lifetime, authorityFor: authorityLives * options.Lifetime},
 		settle: min(options.Lifetime/20, time.Minute),
-		wake:   make(chan struct{}, 1), told: map[string]string{}, trusted: map[string]time.Time{},
+		wake:   make(chan struct{}, 1), logged: map[string]failure{}, trusted: map[string]time.Time{},
 	}
 }
 
 // GetCertificate is for tls.Config.
 func (s *Shared) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	u := s.inUse.Load()
+	u := s.served.Load()
 	if u == nil {
 		return nil, errors.New("there is no serving certificate yet")
 	}
@@ -124,18 +128,18 @@ func (s *Shared) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 
 // CA returns the authority that issued what is served, or nil.
 func (s *Shared) CA() *x509.Certificate {
-	if u := s.inUse.Load(); u != nil {
+	if u := s.served.Load(); u != nil {
 		return u.ca
 	}
 	return nil
 }
 
-// Ready returns why this replica can't be trusted by the API server, or nil.
-// Once it could it stays so: a replica that withdrew when someone empties
-// caBundle would only make the outage longer, since caBundle is mended at once.
+// Ready returns why the API server can't trust this replica, or nil. A replica
+// that was ready stays ready. If somebody empties caBundle, it is set again at
+// once, and a replica that became unready would only make the outage longer.
 func (s *Shared) Ready() error {
 	switch {
-	case s.inUse.Load() == nil:
+	case s.served.Load() == nil:
 		return errors.New("no serving certificate")
 	case !s.ready.Load():
 		return errors.New("the caBundle of the webhook configurations does not have our CA yet")
@@ -147,17 +151,17 @@ func (s *Shared) Ready() error {
 func (s *Shared) Start(ctx context.Context) error {
 	var group sync.WaitGroup
 	group.Go(func() {
-		follow(ctx, s.secrets, s.options.Secret, func(o *corev1.Secret, exists bool) {
+		follow[*corev1.Secret](ctx, s.secrets, s.options.Secret, func(o *corev1.Secret, exists bool) {
 			if !exists {
 				o = nil
 			}
-			s.saw(o)
+			s.observe(o)
 			s.signal()
-		}, s.failing("secret", "The Secret with the serving certificate can't be read"))
+		}, s.failureLogger("secret", "The Secret with the serving certificate can't be read"))
 	})
 	for _, r := range s.registrations {
 		group.Go(func() {
-			r.follow(ctx, s.signal, s.failing(r.kind, "A webhook configuration can't be read"))
+			r.follow(ctx, s.signal, s.failureLogger(r.kind, "A webhook configuration can't be read"))
 		})
 	}
 	s.run(ctx)
@@ -171,7 +175,7 @@ func (s *Shared) run(ctx context.Context) {
 	for {
 		wait := interval
 		if err := s.step(ctx); ctx.Err() == nil {
-			s.failing("step", "The serving certificate can't be looked after")(err)
+			s.failureLogger("step", "The serving certificate can't be looked after")(err)
 			if err != nil {
 				wait = min(interval, retryAfter)
 			}
@@ -192,19 +196,31 @@ func (s *Shared) signal() {
 	}
 }
 
-// failing logs an error when it is another than before.
-func (s *Shared) failing(what, message string) func(error) {
+// failure is an error as it was logged last.
+type failure struct {
+	text string // empty once it is over
+	at   time.Time
+}
+
+// logInterval is how often each kind of failure is logged at most.
+const logInterval = time.Minute
+
+// failureLogger returns a function that logs an error when it is another than before, once a minute at most:
+// the texts of some have a port or a version in them that changes every time.
+func (s *Shared) failureLogger(what, message string) func(error) {
 	return func(err error) {
-		text := ""
-		if err != nil {
-			text = err.Error()
-		}
 		s.mu.Lock()
-		known := s.told[what] == text
-		s.told[what] = text
-		s.mu.Unlock()
-		if err != nil && !known {
-			s.log.Error(err, message, "secret", s.options.Namespace+"/"+s.options.Secret, "webhookConfiguration", s.options.Configuration)
+		defer s.mu.Unlock()
+		last := s.logged[what]
+		if err == nil {
+			s.logged[what] = failure{at: last.at}
+			return
 		}
+		now := s.options.Now()
+		if last.text == err.Error() || now.Sub(last.at) < logInterval {
+			return
+		}
+		s.logged[what] = failure{text: err.Error(), at: now}
+		s.log.Error(err, message, "secret", s.options.Namespace+"/"+s.options.Secret, "webhookConfiguration", s.options.Configuration)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -111,6 +112,24 @@ func TestAReplicaIsReadyOnceItIsTrustedAndStaysSo(t *testing.T) {
 	}
 }
 
+// A Secret that was deleted by hand still belongs to the release of Helm, or
+// nothing would ever take it away, and the next release could not be installed.
+func TestASecretThatIsMadeAnewBelongsToTheRelease(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(1)
+	r := api.replica(&now, 90*day)
+	r.options.Labels = map[string]string{"app.kubernetes.io/managed-by": "Helm"}
+	r.options.Annotations = map[string]string{"meta.helm.sh/release-name": "tokenward"}
+	r.see()
+	r.act(t)
+	api.secret = nil
+	r.see()
+	r.act(t)
+	if !maps.Equal(api.secret.Labels, r.options.Labels) || !maps.Equal(api.secret.Annotations, r.options.Annotations) {
+		t.Errorf("labels %v, annotations %v", api.secret.Labels, api.secret.Annotations)
+	}
+}
+
 // A replica that is behind must not take away what another one has just added.
 func TestAReplicaThatIsBehindAddsAndTakesNothingAway(t *testing.T) {
 	now, api := noon, newFakeAPI()
@@ -196,7 +215,7 @@ func TestErrorsOfTheAPIServerCostNoCertificate(t *testing.T) {
 			api.fail = c.fail
 			_ = r.step(context.Background())
 			trustsServed(t, r, api.bundle(), now)
-			if !same(api.secret.Data, before.Data) {
+			if !hasData(api.secret.Data, before.Data) {
 				t.Error("written all the same")
 			}
 			// A replica that starts now serves what there is.
@@ -211,7 +230,7 @@ func TestErrorsOfTheAPIServerCostNoCertificate(t *testing.T) {
 			api.fail = nil
 			r.see()
 			r.act(t)
-			if same(api.secret.Data, before.Data) {
+			if hasData(api.secret.Data, before.Data) {
 				t.Error("not renewed when it was possible again")
 			}
 		})

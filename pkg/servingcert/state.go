@@ -31,8 +31,8 @@ type state struct {
 	serving     *tls.Certificate // with its Leaf; nil if there is none
 }
 
-// parse takes from a Secret whatever is of use. What isn't is left out, and made
-// anew by rules.advance.
+// parse reads what is usable in the data of a Secret. It leaves out the rest, which
+// rules.advance makes anew.
 func parse(data map[string][]byte) state {
 	keys := parseKeys(data[signerKey])
 	var s state
@@ -80,7 +80,7 @@ func blocks(text []byte, kind string) [][]byte {
 	}
 }
 
-// data is the Secret's data for a state.
+// data returns the data of the Secret for a state.
 func (s state) data() (map[string][]byte, error) {
 	var keys []byte
 	for _, a := range s.authorities {
@@ -104,7 +104,7 @@ func (s state) data() (map[string][]byte, error) {
 	return map[string][]byte{bundleKey: s.bundle(), signerKey: keys, servingCert: chain, servingKey: key}, nil
 }
 
-// bundle is what caBundle must be.
+// bundle returns what caBundle must be.
 func (s state) bundle() []byte {
 	var all []byte
 	for _, a := range s.authorities {
@@ -135,8 +135,8 @@ func (s state) merge(other state) state {
 	return merged
 }
 
-// issuer returns the place of the authority of a certificate, or -1 if none of
-// them vouches for it now.
+// issuer returns the index of the authority that issued a certificate, or -1 if the
+// certificate is not valid by any of them now.
 func (s state) issuer(cert *tls.Certificate, now time.Time) int {
 	if cert == nil || cert.Leaf == nil {
 		return -1

@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
-// attempts bounds how often one step is begun anew because another replica was
-// faster; the next step goes on.
+// attempts bounds how often one step starts again because another replica wrote
+// first. The next step goes on.
 const attempts = 5
 
 // step brings everything to where it must be now.
@@ -28,8 +28,8 @@ func (s *Shared) step(ctx context.Context) error {
 	return nil
 }
 
-// attempt is a step from one state of the Secret. It is to be taken again if the
-// Secret was changed meanwhile.
+// attempt takes a step from one state of the Secret. It returns true if the Secret
+// changed meanwhile, and another attempt is needed.
 func (s *Shared) attempt(ctx context.Context) (again bool, err error) {
 	s.mu.Lock()
 	known, secret := s.known, s.secret
@@ -46,7 +46,7 @@ func (s *Shared) attempt(ctx context.Context) (again bool, err error) {
 	if was.issuer(was.serving, now) < 0 {
 		was.serving = s.memory.serving
 	}
-	s.lookAtTrust(was, now)
+	s.noteTrust(was, now)
 	next, err := s.rules.advance(was, now, func(ca *x509.Certificate) bool { return s.published(ca, now) })
 	if err != nil {
 		return false, err
@@ -60,17 +60,17 @@ func (s *Shared) attempt(ctx context.Context) (again bool, err error) {
 		next = was
 	}
 	s.memory = next
-	s.use(next, now)
+	s.serve(next, now)
 	again, published := s.publish(ctx, next.bundle())
-	if u := s.inUse.Load(); u != nil && !s.ready.Load() && s.trustedByAll(u.ca) {
+	if u := s.served.Load(); u != nil && !s.ready.Load() && s.trustedByAll(u.ca) {
 		s.ready.Store(true)
 	}
 	return again, errors.Join(err, published)
 }
 
-// saw notes a state of the Secret, nil if it does not exist, unless a later one
+// observe notes a state of the Secret, nil if it does not exist, unless a later one
 // is known.
-func (s *Shared) saw(secret *corev1.Secret) {
+func (s *Shared) observe(secret *corev1.Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if secret != nil && s.secret != nil && secret.UID == s.secret.UID {
@@ -90,15 +90,15 @@ func (s *Shared) reread(ctx context.Context, seen *corev1.Secret) (bool, error) 
 	case err != nil:
 		return false, err
 	}
-	s.saw(secret)
+	s.observe(secret)
 	if secret == nil || seen == nil {
 		return secret != seen, nil
 	}
 	return secret.UID != seen.UID || secret.ResourceVersion != seen.ResourceVersion, nil
 }
 
-// write brings a state into the Secret. Where another replica was faster, what
-// that one wrote is read, and the step is to be taken again.
+// write writes a state to the Secret. If another replica wrote first, it reads what
+// that one wrote, and returns true: the step must start again.
 func (s *Shared) write(ctx context.Context, secret *corev1.Secret, next state) (again bool, err error) {
 	data, err := next.data()
 	if err != nil {
@@ -108,11 +108,14 @@ func (s *Shared) write(ctx context.Context, secret *corev1.Secret, next state) (
 	var written *corev1.Secret
 	if secret == nil {
 		written, err = s.secrets.Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: s.options.Namespace, Name: s.options.Secret},
-			Type:       corev1.SecretTypeTLS, Data: data,
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: s.options.Namespace, Name: s.options.Secret,
+				Labels: s.options.Labels, Annotations: s.options.Annotations,
+			},
+			Type: corev1.SecretTypeTLS, Data: data,
 		}, metav1.CreateOptions{FieldManager: fieldManager})
 	} else {
-		if same(secret.Data, data) {
+		if hasData(secret.Data, data) {
 			return false, nil
 		}
 		changed := secret.DeepCopy()
@@ -132,11 +135,12 @@ func (s *Shared) write(ctx context.Context, secret *corev1.Secret, next state) (
 		return false, err
 	}
 	s.log.Info("Wrote the Secret with the serving certificate", "secret", name, "created", secret == nil)
-	s.saw(written)
+	s.observe(written)
 	return false, nil
 }
 
-func same(have, want map[string][]byte) bool {
+// hasData reports whether a Secret has all of the wanted data.
+func hasData(have, want map[string][]byte) bool {
 	for key, value := range want {
 		if !bytes.Equal(have[key], value) {
 			return false
@@ -145,10 +149,10 @@ func same(have, want map[string][]byte) bool {
 	return true
 }
 
-// lookAtTrust notes since when the webhook configurations have each authority.
-func (s *Shared) lookAtTrust(in state, now time.Time) {
+// noteTrust notes since when the webhook configurations have each authority.
+func (s *Shared) noteTrust(current state, now time.Time) {
 	trusted := map[string]time.Time{}
-	for _, a := range in.authorities {
+	for _, a := range current.authorities {
 		if !s.trustedByAll(a.cert) {
 			continue
 		}
@@ -176,27 +180,27 @@ func (s *Shared) published(ca *x509.Certificate, now time.Time) bool {
 	return ok && now.Sub(since) >= s.settle
 }
 
-// use begins to serve with the certificate of a state. While the one in use is
-// good, one from an authority that is not trusted yet has to wait.
-func (s *Shared) use(next state, now time.Time) {
+// serve starts to serve the certificate of a state. While the current one is good,
+// a certificate of an authority that is not trusted yet has to wait.
+func (s *Shared) serve(next state, now time.Time) {
 	if i := next.issuer(next.serving, now); i >= 0 {
-		ca, current := next.authorities[i].cert, s.inUse.Load()
+		ca, current := next.authorities[i].cert, s.served.Load()
 		if current == nil || now.After(current.cert.Leaf.NotAfter) || ca.Equal(current.ca) || s.published(ca, now) {
 			if current == nil || !current.cert.Leaf.Equal(next.serving.Leaf) {
-				s.inUse.Store(&inUse{cert: next.serving, ca: ca})
+				s.served.Store(&servedCertificate{cert: next.serving, ca: ca})
 				s.log.Info("Serving with another certificate", "notAfter", next.serving.Leaf.NotAfter, "caNotAfter", ca.NotAfter)
 			}
 		}
 	}
 }
 
-// publish sets caBundle in the webhook configurations where it is another. It is
-// to be done with another bundle if the Secret was changed meanwhile: a replica
-// that is behind must not take away what another one has just added.
+// publish sets caBundle in the webhook configurations where it differs. It returns
+// true if the Secret changed meanwhile, and the bundle with it: a replica that is
+// behind must not remove what another one has just added.
 func (s *Shared) publish(ctx context.Context, bundle []byte) (again bool, err error) {
 	var errs []error
 	for _, r := range s.registrations {
-		patch, err := r.mend(bundle)
+		patch, err := r.caBundlePatch(bundle)
 		if err != nil || patch == nil {
 			errs = append(errs, err)
 			continue

@@ -8,23 +8,23 @@ import (
 	"runtime/debug"
 )
 
-// version takes the place of what Go knows of the build. Only the linker sets
-// it: -ldflags "-X tokenward.dev/tokenward/pkg/version.version=v1.2.3", which
-// is for builds from sources without their history, such as that of an image.
+// version replaces the version that Go records in a build. Only the linker sets it:
+// -ldflags "-X tokenward.dev/tokenward/pkg/version.version=v1.2.3". Builds from
+// sources without their history need it, such as that of the image.
 var version string //nolint:gochecknoglobals // the linker can set nothing else
 
-// Info is what is known of a build.
+// Info describes a build.
 type Info struct {
 	// Version is a tag, Go's pseudo-version of a commit, or "devel".
 	Version string `json:"version"`
-	// Commit that was built, with "-dirty" if files had changed since; empty
-	// where Go did not record it.
+	// Commit that was built, with "-dirty" if files differed from it; empty if Go
+	// did not record it.
 	Commit    string `json:"commit,omitempty"`
 	GoVersion string `json:"goVersion"`
 	Platform  string `json:"platform"`
 }
 
-// Get returns what is known of this build.
+// Get describes this build.
 func Get() Info {
 	build, _ := debug.ReadBuildInfo()
 	return info(version, build)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,18 +22,25 @@ import (
 // admission plugin ServiceAccount adds).
 const podFiles = "/var/run/secrets/kubernetes.io/serviceaccount"
 
+// targetRoot is the root of the files of the container that kubectl debug --target
+// names: its first process is the first process of the debug container, too.
+const targetRoot = "/proc/1/root"
+
 // patience is how long a step waits where --request-timeout says nothing.
 const patience = 5 * time.Second
 
 type doctorOptions struct {
 	cluster           *genericclioptions.ConfigFlags
 	tokenFile, caFile string
-	output            string
-	now               func() time.Time
+	// root is where the files of the pod are looked for, other where else if that
+	// is not given.
+	root, other string
+	output      string
+	now         func() time.Time
 }
 
 func newDoctorCommand(now func() time.Time) *cobra.Command {
-	o := &doctorOptions{output: formatTable, now: now}
+	o := &doctorOptions{other: targetRoot, output: formatTable, now: now}
 	command := &cobra.Command{
 		Use:   "doctor",
 		Short: "Follow the way to the API server, and name the link that is broken",
@@ -41,14 +49,15 @@ broken, with the cure: token file, claims, expiry, namespace, CA, address, name
 resolution, TCP, TLS, the answer without and with the token, who the API server
 says you are, and what you may do.
 
-In a pod it goes by the files of the pod, elsewhere by your kubeconfig. That
-the API server refuses anonymous requests is normal.
+In a pod it goes by the files of the pod, elsewhere by your kubeconfig. In a
+container that kubectl debug --target has added it goes by the files of the
+target. That the API server refuses anonymous requests is normal.
 
 It makes some requests with the token: that marks the Secret of a legacy token
 as used.
 
 Exit status: 0 all is well, 1 a link is broken, 2 could not run.`,
-		Example: `  kubectl exec -it mypod -- kubectl-tokenward doctor
+		Example: `  kubectl exec mypod -c debugger -- /tmp/kubectl-tokenward doctor
   kubectl tokenward doctor --context staging -n shop
   kubectl tokenward doctor --token-file token --ca-file ca.crt -s https://10.0.0.1:6443`,
 		Args: cobra.NoArgs,
@@ -56,6 +65,7 @@ Exit status: 0 all is well, 1 a link is broken, 2 could not run.`,
 	}
 	command.Flags().StringVar(&o.tokenFile, "token-file", "", "file with the token; in a pod that of the pod")
 	command.Flags().StringVar(&o.caFile, "ca-file", "", "file with the CA; in a pod, and beside --token-file, ca.crt beside the token")
+	command.Flags().StringVar(&o.root, "root", "", "in a pod, the directory that the pod's files are under; by default /, and after it "+targetRoot)
 	addOutputFlag(command, &o.output)
 	o.cluster = addClusterFlags(command, true)
 	return command
@@ -65,7 +75,7 @@ func (o *doctorOptions) run(cmd *cobra.Command) error {
 	if err := checkFormat(o.output); err != nil {
 		return err
 	}
-	for flag, path := range map[string]string{"token-file": o.tokenFile, "ca-file": o.caFile} {
+	for flag, path := range map[string]string{"token-file": o.tokenFile, "ca-file": o.caFile, "root": o.root} {
 		if path != "" && !mayQuote(path) {
 			return fmt.Errorf("--%s: this is no name of a file", flag)
 		}
@@ -136,8 +146,11 @@ func (o *doctorOptions) target() (*doctor.Target, error) {
 	if given && kubeconfig {
 		return nil, errors.New("--token-file, --ca-file: take the place of a kubeconfig; leave --kubeconfig and --context out")
 	}
+	if o.root != "" && (given || kubeconfig) {
+		return nil, errors.New("--root: is for the files of a pod; leave --token-file, --ca-file, --kubeconfig and --context out")
+	}
 	loader := o.cluster.ToRawKubeConfigLoader()
-	if given || !kubeconfig && host != "" && !kubeconfigExists() {
+	if given || o.root != "" || !kubeconfig && host != "" && !kubeconfigExists() {
 		return o.podTarget(host)
 	}
 	if err := noCluster(o.cluster); err != nil {
@@ -156,7 +169,7 @@ func (o *doctorOptions) target() (*doctor.Target, error) {
 
 func (o *doctorOptions) podTarget(host string) (*doctor.Target, error) {
 	t := &doctor.Target{Config: &rest.Config{}, TokenFile: o.tokenFile, CAFile: o.caFile, InPod: o.tokenFile == ""}
-	t.TokenFile = cmp.Or(t.TokenFile, filepath.Join(podFiles, "token"))
+	t.TokenFile = cmp.Or(t.TokenFile, filepath.Join(o.podDirectory(), "token"))
 	t.CAFile = cmp.Or(t.CAFile, filepath.Join(filepath.Dir(t.TokenFile), "ca.crt"))
 	t.NamespaceFile = filepath.Join(filepath.Dir(t.TokenFile), "namespace")
 	if host != "" {
@@ -176,4 +189,23 @@ func (o *doctorOptions) podTarget(host string) (*doctor.Target, error) {
 		t.Config.Timeout = timeout
 	}
 	return t, nil
+}
+
+// podDirectory returns where the token of the pod is. In an image whose /var/run is
+// a link to /run it is under /run: seen from another container the link leads to
+// that container's own files.
+func (o *doctorOptions) podDirectory() string {
+	roots := []string{"/", o.other}
+	if o.root != "" {
+		roots = []string{o.root}
+	}
+	for _, root := range roots {
+		for _, directory := range []string{podFiles, strings.TrimPrefix(podFiles, "/var")} {
+			directory = filepath.Join(root, directory)
+			if _, err := os.Stat(filepath.Join(directory, "token")); err == nil {
+				return directory
+			}
+		}
+	}
+	return filepath.Join(roots[0], podFiles)
 }

@@ -167,12 +167,14 @@ func styleOf(verdict string) style {
 }
 
 // cureOf says what to do about a token that is refused.
-func cureOf(why token.Reason, c *token.Claims) string {
+func cureOf(why token.Reason, c *token.Claims, now time.Time) string {
 	renew := "Get a new one."
 	switch {
 	case c.Kind == token.Legacy && c.Secret != nil:
 		renew = fmt.Sprintf(`Have a new one written into the Secret, or better use a projected token:
 kubectl patch secret %s -n %s --type=json -p '[{"op":"remove","path":"/data/token"}]'`, printable.Name(c.Secret.Name), printable.Name(c.Namespace))
+	case c.Pod != nil && (why == token.KeyGone || why == token.KeyUnsettled):
+		renew = podRenewal(c, now)
 	case c.Pod != nil:
 		renew = "Read the file again: the kubelet renews the token of a pod. A program that read it once at its start must be restarted."
 	case c.ServiceAccount.Name != "":

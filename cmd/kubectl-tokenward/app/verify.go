@@ -290,7 +290,7 @@ func (o *verifyOptions) verify(cmd *cobra.Command, f *tokentext.Found, source ke
 	case result.Reason == token.BadSignature && f.Damage != nil:
 		text += ", and it was damaged: " + f.Damage.String()
 	}
-	v.judged(result, text, cureOf(result.Reason, &t.Claims))
+	v.judged(result, text, cureOf(result.Reason, &t.Claims, now))
 	if o.live {
 		if live, ok := source.(*liveKeys); ok {
 			v.ask(cmd, live.config, f)
