@@ -1,6 +1,6 @@
-// Command examples shows Tokenward at work without a cluster: it runs the
-// webhook in embedded mode over the manifests in this directory, sends it the
-// example pods over TLS as an API server would, and prints the verdicts.
+// Command examples shows Tokenward without a cluster. It runs the webhook in
+// embedded mode with the manifests in this directory, sends the example pods
+// over TLS as an API server does, and prints the verdicts.
 package main
 
 import (
@@ -39,15 +39,15 @@ func command() *cobra.Command {
 	dir := "examples"
 	c := &cobra.Command{
 		Use: "examples", Short: "Judge the example pods", Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return show(cmd.Context(), dir, once) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runExamples(cmd.Context(), dir, once) },
 	}
 	c.Flags().BoolVar(&once, "once", once, "exit after the examples instead of serving on")
 	c.Flags().StringVar(&dir, "dir", dir, "directory of the examples")
 	return c
 }
 
-// show runs the server, sends the examples, and serves until the context ends.
-func show(ctx context.Context, dir string, once bool) (err error) {
+// runExamples runs the server, sends the examples, and serves until the context ends.
+func runExamples(ctx context.Context, dir string, once bool) (err error) {
 	work, err := os.MkdirTemp("", "tokenward-examples-")
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func sendAll(ctx context.Context, url, dir, work string) error {
 	}
 	fmt.Printf("\nTokenward judges %d pods over TLS, as an API server would ask it to.\n\n", len(pods))
 	for _, path := range pods {
-		name, review, err := reviewOf(path)
+		name, review, err := newReview(path)
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
@@ -118,13 +118,13 @@ func sendAll(ctx context.Context, url, dir, work string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		tell(path, name, response)
+		printVerdict(path, name, response)
 	}
 	return nil
 }
 
-// reviewOf makes the AdmissionReview that an API server would send for a pod.
-func reviewOf(path string) (name string, review []byte, err error) {
+// newReview returns the AdmissionReview that an API server would send for the pod in a file.
+func newReview(path string) (name string, review []byte, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", nil, err
@@ -149,7 +149,7 @@ func reviewOf(path string) (name string, review []byte, err error) {
 	return pod.Namespace + "/" + pod.Name, review, err
 }
 
-// send posts a review, at first until the server listens.
+// send posts a review. It tries again while the server does not listen yet.
 func send(ctx context.Context, client *http.Client, url string, review []byte) (*admissionv1.AdmissionResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -180,7 +180,7 @@ func send(ctx context.Context, client *http.Client, url string, review []byte) (
 	}
 }
 
-func tell(path, name string, r *admissionv1.AdmissionResponse) {
+func printVerdict(path, name string, r *admissionv1.AdmissionResponse) {
 	verdict := "ADMITTED"
 	if !r.Allowed {
 		verdict = "REFUSED"

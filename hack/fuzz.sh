@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for the given time each.
+# Runs each fuzz target for the given time.
 #
 #   hack/fuzz.sh 10m
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails if "make generate", or "go mod tidy", would change anything.
+# Fails if "make generate" or "go mod tidy" changes any file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 state() { git ls-files -co --exclude-standard -z -- docs pkg config charts go.mod go.sum | sort -z | xargs -0 sha256sum 2>/dev/null; }

@@ -1,6 +1,6 @@
-// Command chartdocs writes what is derived from a chart's values.yaml: the JSON
-// Schema by which Helm refuses a value that there is not (values.schema.json), and
-// the table of values in README.md, between two markers. The comment above a key
+// Command chartdocs writes two files from the values.yaml of a chart: the JSON
+// Schema by which Helm refuses unknown values (values.schema.json), and the table
+// of values in README.md, between two markers. The comment above a key
 // is its description; a line "@schema {...}" adds to its schema, and a line
 // "@section Title" begins a section.
 //
@@ -43,8 +43,8 @@ func run(chart string) error {
 		return fmt.Errorf("values.yaml: %w", err)
 	}
 	w := &writer{}
-	// The comment at the head of the file is the document's, and with it the first section.
-	if head, err := read(document.HeadComment); err == nil && head.section != "" {
+	// YAML gives the first comment of the file to the document, so the first section is there.
+	if head, err := parseNote(document.HeadComment); err == nil && head.section != "" {
 		w.section(head.section)
 	}
 	schema, err := w.object("", document.Content[0])
@@ -61,11 +61,11 @@ func run(chart string) error {
 	if err := os.WriteFile(filepath.Join(chart, "values.schema.json"), append(out, '\n'), 0o644); err != nil {
 		return err
 	}
-	return replace(filepath.Join(chart, "README.md"), w.table.Bytes())
+	return replaceTable(filepath.Join(chart, "README.md"), w.table.Bytes())
 }
 
-// replace puts the table between the markers.
-func replace(path string, table []byte) error {
+// replaceTable writes the table between the markers of a file.
+func replaceTable(path string, table []byte) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -78,10 +78,10 @@ func replace(path string, table []byte) error {
 	return os.WriteFile(path, bytes.Join([][]byte{before, []byte(begin), table, []byte(end), after}, nil), 0o644)
 }
 
-// writer walks over the values.
+// writer walks over the values and writes the table.
 type writer struct{ table bytes.Buffer }
 
-// object describes the keys of a mapping, and no others.
+// object returns the schema of a mapping. The schema allows no other keys.
 func (w *writer) object(path string, node *yaml.Node) (map[string]any, error) {
 	properties := map[string]any{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
@@ -96,7 +96,7 @@ func (w *writer) object(path string, node *yaml.Node) (map[string]any, error) {
 }
 
 func (w *writer) property(path string, key, value *yaml.Node) (map[string]any, error) {
-	note, err := read(key.HeadComment)
+	note, err := parseNote(key.HeadComment)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (w *writer) property(path string, key, value *yaml.Node) (map[string]any, e
 			return nil, err
 		}
 	} else {
-		if schema, err = leaf(value); err != nil {
+		if schema, err = defaultSchema(value); err != nil {
 			return nil, err
 		}
 		maps.Copy(schema, note.schema)
@@ -133,8 +133,8 @@ func (w *writer) section(title string) {
 	fmt.Fprintf(&w.table, "\n### %s\n\n| value | default | |\n|---|---|---|\n", title)
 }
 
-// leaf infers the type from the default.
-func leaf(value *yaml.Node) (map[string]any, error) {
+// defaultSchema infers the type of a value from its default.
+func defaultSchema(value *yaml.Node) (map[string]any, error) {
 	types := map[string]string{
 		"!!str": "string", "!!bool": "boolean", "!!int": "integer", "!!float": "number", "!!seq": "array", "!!map": "object",
 	}
@@ -170,15 +170,15 @@ func (w *writer) row(path string, value *yaml.Node, note note) error {
 	return nil
 }
 
-// note is what a comment says.
+// note is the content of a comment.
 type note struct {
 	section, text string
 	schema        map[string]any
 }
 
-// read takes the last paragraph of a comment for the description: what stands
-// before an empty line is not about the key. A section may stand before it.
-func read(comment string) (note, error) {
+// parseNote reads a comment. The last paragraph describes the key; paragraphs before
+// it do not belong to the key. A line before it can start a section.
+func parseNote(comment string) (note, error) {
 	var n note
 	var lines []string
 	for line := range strings.Lines(comment) {

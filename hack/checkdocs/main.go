@@ -1,5 +1,5 @@
-// Command checkdocs writes one page a check into a directory, and an index,
-// from the table of checks.
+// Command checkdocs writes one page for each check into a directory, and an index
+// of the pages, from the table of checks.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command clidocs writes one page a command into a directory, from the help of
-// kubectl-tokenward itself.
+// Command clidocs writes one page for each command of kubectl-tokenward into a
+// directory, from the help of the command.
 package main
 
 import (
@@ -35,16 +35,16 @@ func write(dir string) error {
 		return err
 	}
 	root := app.New(time.Now)
-	root.CompletionOptions.DisableDefaultCmd = true // cobra's own text
-	plain(root)
+	root.CompletionOptions.DisableDefaultCmd = true // its help is cobra's, not ours
+	makeReproducible(root)
 	return doc.GenMarkdownTreeCustom(root, dir, func(string) string { return generated }, func(name string) string { return name })
 }
 
-// plain keeps the build's date out of the pages.
-func plain(c *cobra.Command) {
+// makeReproducible keeps the date of the build out of the pages.
+func makeReproducible(c *cobra.Command) {
 	c.DisableAutoGenTag = true
 	c.Long = strings.TrimSpace(c.Long)
 	for _, sub := range c.Commands() {
-		plain(sub)
+		makeReproducible(sub)
 	}
 }

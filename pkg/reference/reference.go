@@ -5,7 +5,7 @@
 //
 // It is pure, and it may import nothing of ours: only the Kubernetes API types.
 // The routes are those of upstream's VisitPodSecretNames and
-// VisitPodConfigmapNames (k8s.io/kubernetes, pkg/api/v1/pod/util.go), against
+// VisitPodConfigmapNames (k8s.io/kubernetes/pkg/api/v1/pod/util.go), against
 // which the walk is tested, plus the kinds that those do not visit.
 package reference
 
