@@ -31,6 +31,12 @@ import (
 	"tokenward.dev/tokenward/pkg/token"
 )
 
+// PublishedTimes say when the API server first and last published a key.
+type PublishedTimes struct {
+	First metav1.Time `json:"first"`
+	Last  metav1.Time `json:"last"`
+}
+
 // File is the case file. docs/cases.md tells it field by field.
 type File struct {
 	// Checks judge alone; all of them if empty.
@@ -44,8 +50,13 @@ type File struct {
 	// Keys are files beside the case with what the API server accepts (PEM or
 	// JWKS), or the word unknown, as where they are left out; Issuers are accepted
 	// besides the legacy issuer.
-	Keys    json.RawMessage `json:"keys,omitempty"`
-	Issuers []string        `json:"issuers,omitempty"`
+	Keys json.RawMessage `json:"keys,omitempty"`
+	// FirstMet and Published are the history of signing keys by their ids: when a
+	// token first showed one that is not published, and when the API server published
+	// one. Without them Keys are settled, and any other key was first met long ago.
+	FirstMet  map[string]metav1.Time    `json:"firstMet,omitempty"`
+	Published map[string]PublishedTimes `json:"published,omitempty"`
+	Issuers   []string                  `json:"issuers,omitempty"`
 	// Policies are TokenPolicies; without them the built-in defaults hold.
 	Policies []json.RawMessage `json:"policies,omitempty"`
 	// DryRun is the server's --dry-run.
@@ -256,7 +267,7 @@ func (c *Case) useKeys(d *strictyaml.Document) error {
 	if err := json.Unmarshal(c.File.Keys, &files); err != nil {
 		return d.ErrorAt("keys", "want a list of files, or the word unknown")
 	}
-	options := token.KeySetOptions{Issuers: c.File.Issuers, Settled: true}
+	options := token.KeySetOptions{Issuers: c.File.Issuers}
 	for i, file := range files {
 		at := fmt.Sprintf("keys[%d]", i)
 		data, err := os.ReadFile(filepath.Join(filepath.Dir(d.Source), file))
@@ -269,8 +280,24 @@ func (c *Case) useKeys(d *strictyaml.Document) error {
 		}
 		options.Keys = append(options.Keys, keys...)
 	}
+	c.useHistory()
+	options.Keys = slices.DeleteFunc(options.Keys, func(k token.Key) bool {
+		last, ok := c.cluster.LastPublished[k.ID]
+		return ok && c.now.Sub(last) >= manifest.Settle
+	})
 	c.cluster.Keys = token.NewKeySet(options)
 	return nil
+}
+
+// useHistory takes over when key ids were first met, and last published.
+func (c *Case) useHistory() {
+	c.cluster.FirstMet, c.cluster.LastPublished = map[string]time.Time{}, map[string]time.Time{}
+	for id, first := range c.File.FirstMet {
+		c.cluster.FirstMet[id] = first.Time
+	}
+	for id, p := range c.File.Published {
+		c.cluster.LastPublished[id] = p.Last.Time
+	}
 }
 
 func (c *Case) declare(d *strictyaml.Document, at string, o Object, state facts.State) error {

@@ -20,8 +20,16 @@ func NamedBy(c *token.Claims, visit func(Object)) {
 	}
 }
 
+// KeyOf returns the key on which it rests whether a token is good: that of a token
+// which no accepted key fits, or whose signature is not by the key that it names.
+// It reports false for every other token.
+func KeyOf(t *token.Checked) (Object, bool) {
+	return Object{Kind: SigningKey, Name: t.SigningKey}, t.Signature.Reason == token.KeyUnsettled || t.Signature.Reason == token.BadSignature
+}
+
 // Named returns what is known of the objects that a token names.
-func Named(c *token.Claims, get func(Object) Fact) token.Facts {
+func Named(t *HeldToken, get func(Object) Fact) token.Facts {
+	c := &t.Claims
 	known := func(kind reference.Kind, namespace string, ref *token.Ref) (token.Object, Fact) {
 		if ref == nil || ref.Name == "" {
 			return token.Object{}, Fact{}
@@ -43,6 +51,10 @@ func Named(c *token.Claims, get func(Object) Fact) token.Facts {
 	if secret.Secret != nil {
 		out.Secret.TokenHash, out.Secret.InvalidSince = secret.Secret.TokenHash, secret.Secret.MarkedInvalid
 	}
+	if key, ok := KeyOf(&t.Checked); ok {
+		out.SigningKey = tokenState(get(key).State)
+	}
+	out.TokenSecret = t.InTokenSecret
 	out.Pod, _ = known(Pod, c.Namespace, c.Pod)
 	out.Node, _ = known(Node, "", c.Node)
 	return out

@@ -42,6 +42,8 @@ type HeldToken struct {
 	// Broken is the result for what could not be parsed; its verdict is Unknown
 	// and its reason empty otherwise.
 	Broken token.Result
+	// InTokenSecret is set for data.token of a Secret of the token type.
+	InTokenSecret bool
 }
 
 // Keys that a token Secret has (k8s.io/api/core/v1, ServiceAccountTokenKey and
@@ -78,7 +80,9 @@ func ReadSecret(s *corev1.Secret, keys *token.KeySet, trusts func(ca []byte) Sta
 		switch isToken := out.TokenSecret && out.HasToken && key == tokenKey; {
 		case !isToken && !token.Recognise(s.Data[key]):
 		case len(out.Tokens) < maxTokens:
-			out.Tokens = append(out.Tokens, hold(key, s.Data[key], keys))
+			held := hold(key, s.Data[key], keys)
+			held.InTokenSecret = isToken
+			out.Tokens = append(out.Tokens, held)
 		default:
 			out.Tokens = append(out.Tokens, HeldToken{Key: key, Broken: token.Result{Verdict: token.Unknown, Reason: token.Unusual}})
 			return out

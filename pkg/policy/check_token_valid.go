@@ -13,6 +13,9 @@ func tokenValid() Check {
 		id: "token-valid",
 		needsMore: func(in *Input, u tokenUse, ask func(facts.Query)) {
 			eachNamed(in, u, func(o facts.Object) { ask(facts.Query{Object: o, Inside: true}) })
+			for _, key := range keyOf(u) {
+				ask(facts.Query{Object: key})
+			}
 		},
 		judge: func(in *Input, u tokenUse) *fault {
 			result := verdictOn(in, u)
@@ -20,11 +23,13 @@ func tokenValid() Check {
 			case token.Invalid:
 				var rests []facts.Object
 				eachNamed(in, u, func(o facts.Object) { rests = append(rests, o) })
-				return wrong(func(func(string) string) string {
+				f := wrong(func(func(string) string) string {
 					return "holds a token that answers 401: " + result.Reason.Text() + ". " + tokenCure(u, result.Reason)
 				}, rests...)
+				f.looks = keyOf(u)
+				return f
 			case token.Unknown:
-				return &fault{state: facts.Unknown, text: func(func(string) string) string {
+				return &fault{state: facts.Unknown, looks: keyOf(u), text: func(func(string) string) string {
 					return "holds a token that may be refused: " + result.Reason.Text() + "."
 				}}
 			case token.Valid:
@@ -77,6 +82,17 @@ func eachNamed(in *Input, u tokenUse, visit func(facts.Object)) {
 	})
 }
 
+// keyOf returns the signing key on which the verdict rests, if any.
+func keyOf(u tokenUse) []facts.Object {
+	if u.token == nil || u.token.Broken.Reason != "" {
+		return nil
+	}
+	if key, ok := facts.KeyOf(&u.token.Checked); ok {
+		return []facts.Object{key}
+	}
+	return nil
+}
+
 // verdictOn says what the API server would say to a token.
 func verdictOn(in *Input, u tokenUse) token.Result {
 	if u.token == nil {
@@ -91,7 +107,7 @@ func TokenVerdict(held *facts.HeldToken, get func(facts.Object) facts.Fact, now 
 	if held.Broken.Reason != "" {
 		return held.Broken
 	}
-	named := facts.Named(&held.Claims, get)
+	named := facts.Named(held, get)
 	return held.Judge(&named, now)
 }
 

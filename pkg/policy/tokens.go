@@ -55,6 +55,38 @@ type fault struct {
 	text  func(quote func(string) string) string
 	// rests has the objects, besides the Secret, whose content the fault rests on.
 	rests []facts.Object
+	// looks has what of the API server itself the fault rests on: a signing key, the
+	// serving certificate. What a Secret holds is judged by it, so that it is looked
+	// at again before the Secret is.
+	looks []facts.Object
+}
+
+func (f *fault) after(looks ...facts.Object) *fault {
+	f.looks = looks
+	return f
+}
+
+// confirmed asks for the looks that a fault rests on, and reports whether they have
+// been made since the request arrived.
+func (f *fault) confirmed(in *Input, ask func(facts.Query)) bool {
+	all := true
+	for _, o := range f.looks {
+		if known := in.Facts.Get(o); !known.Fresh {
+			ask(facts.Query{Object: o, Fresh: true})
+			all = false
+		}
+	}
+	return all
+}
+
+// unconfirmed returns why a look that a fault rests on was in vain; empty if none was.
+func (f *fault) unconfirmed(in *Input) facts.Why {
+	for _, o := range f.looks {
+		if known := in.Facts.Get(o); known.State == facts.Unknown && !known.Fresh && known.Why != facts.Unsettled {
+			return known.Why
+		}
+	}
+	return facts.NotAsked
 }
 
 func wrong(text func(quote func(string) string) string, rests ...facts.Object) *fault {
@@ -106,12 +138,12 @@ func (c tokenCheck) needs(in *Input, ask func(facts.Query)) {
 	for i := range in.Secrets {
 		s := &in.Secrets[i]
 		s.eachToken(func(u tokenUse) {
-			if c.needsMore != nil {
-				c.needsMore(in, u, ask)
+			if !c.askMore(in, u, ask) {
+				return
 			}
 			// What is unknown leads to nothing, unless a policy denies for it.
 			f := c.judge(in, u)
-			if f == nil || (f.state != facts.Present && !in.UnknownDenies) {
+			if f == nil || (f.state != facts.Present && !in.UnknownDenies) || !f.confirmed(in, ask) {
 				return
 			}
 			ask(facts.Query{Object: in.object(s.Reference), Inside: true, Fresh: true})
@@ -120,6 +152,34 @@ func (c tokenCheck) needs(in *Input, ask func(facts.Query)) {
 			}
 		})
 	}
+}
+
+// askMore asks for what judge looks at besides the Secret. It reports false while
+// some of that was not asked before: what nobody has looked up is not unknown.
+func (c tokenCheck) askMore(in *Input, u tokenUse, ask func(facts.Query)) (all bool) {
+	all = true
+	if c.needsMore != nil {
+		c.needsMore(in, u, func(q facts.Query) {
+			known := in.Facts.Get(q.Object)
+			all = all && asked(&known)
+			ask(q)
+		})
+	}
+	return all
+}
+
+// fault returns what is wrong, as far as it has been confirmed.
+func (c tokenCheck) fault(in *Input, u tokenUse) *fault {
+	f := c.judge(in, u)
+	if f == nil || f.state != facts.Present {
+		return f
+	}
+	if why := f.unconfirmed(in); why != facts.NotAsked {
+		return &fault{state: facts.Unknown, text: func(quote func(string) string) string {
+			return "could not be judged by what the API server shows now (" + whyText(why) + "). " + whyCure(why)
+		}}
+	}
+	return f
 }
 
 // find reports the first fault of each reference; what is wrong comes before
@@ -134,7 +194,7 @@ func (c tokenCheck) find(in *Input, report func(Finding)) {
 		r := s.Reference
 		state, text := facts.Absent, "" // of the first fault; Absent for none
 		s.eachToken(func(u tokenUse) {
-			f := c.judge(in, u)
+			f := c.fault(in, u)
 			if f == nil || state == facts.Present || state == f.state {
 				return
 			}

@@ -157,5 +157,6 @@ func allIsWell(raw string) *Facts {
 		Secret:         Secret{Object: Object{State: Present, UID: "uid-of-secret"}, TokenHash: sha256.Sum256([]byte(raw))},
 		Pod:            Object{State: Present, UID: "uid-of-cart"},
 		Node:           Object{State: Present, UID: "uid-of-node-1"},
+		SigningKey:     Absent, // where no key fits
 	}
 }

@@ -39,7 +39,7 @@ func FuzzParse(f *testing.F) {
 			f.Add([]byte(c.raw))
 		}
 	}
-	keys := NewKeySet(KeySetOptions{Keys: []Key{public(f, rsaKey()), public(f, ecKey())}, Issuers: []string{issuer}, Settled: true})
+	keys := NewKeySet(KeySetOptions{Keys: []Key{public(f, rsaKey()), public(f, ecKey())}, Issuers: []string{issuer}})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		tryToken(t, keys, raw)
 		tryToken(t, keys, []byte(encode([]byte(head))+"."+encode(raw)+".c2ln"))

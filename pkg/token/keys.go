@@ -171,10 +171,6 @@ type KeySetOptions struct {
 	Unavailable bool
 	// Partial is set if the API server may accept more keys than it publishes.
 	Partial bool
-	// Settled is set if a key id that is not among the keys is known to be
-	// gone. Keys that were configured are; keys that were fetched from one of
-	// several API servers are not, until it has been asked for some time.
-	Settled bool
 }
 
 // KeySet is what tokens are checked against. It is immutable.
@@ -205,8 +201,11 @@ func (s *KeySet) Knows(id string) bool {
 	return slices.ContainsFunc(s.known.Keys, func(k Key) bool { return k.ID == id })
 }
 
-// Settled reports whether a key id that is not in the set is known to be gone.
-func (s *KeySet) Settled() bool { return s.known.Settled }
+// Complete reports whether the keys are all that the API server accepts, as far as
+// anybody can tell.
+func (s *KeySet) Complete() bool {
+	return s != nil && !s.known.Unavailable && !s.known.Partial && len(s.known.Keys) > 0
+}
 
 func (s *KeySet) takesIssuer(c *Claims) bool {
 	return c.Kind == Legacy || slices.Contains(s.known.Issuers, c.Issuer)
@@ -253,12 +252,8 @@ func (s *KeySet) misfit(t *Token) Reason {
 		return KeysUnavailable
 	case s.known.Partial:
 		return KeysPartial
-	case !s.known.Settled:
-		// Also without a key id: those are the old tokens, and the old keys are
-		// what a roll-out takes away.
-		return KeyUnsettled
-	case t.KeyID == "":
-		return BadSignature
 	}
-	return KeyGone
+	// Whether the key is gone is a matter of time: see Facts.SigningKey. Also without
+	// a key id: those are old tokens, and old keys are what a roll-out takes away.
+	return KeyUnsettled
 }

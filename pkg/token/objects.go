@@ -51,4 +51,10 @@ type Facts struct {
 	ServiceAccount Object
 	Secret         Secret
 	Pod, Node      Object
+	// SigningKey is Absent if the key that the token names, Checked.SigningKey, is
+	// known to be gone. It is looked at only where no key of the set fits.
+	SigningKey State
+	// TokenSecret is set for the token of a Secret of the token type, which the
+	// token controller of this very cluster keeps.
+	TokenSecret bool
 }

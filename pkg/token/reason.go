@@ -94,6 +94,9 @@ const (
 	KeysPartial Reason = "keys-partial"
 	// KeyUnsettled: the header names a key that was not seen, yet or any more.
 	KeyUnsettled Reason = "key-unsettled"
+	// OtherCluster: a legacy token whose key is gone or another cluster's, of an
+	// account that this cluster does not have.
+	OtherCluster Reason = "other-cluster"
 	// ObjectUnknown: an object that the token names could not be looked up.
 	ObjectUnknown Reason = "object-unknown"
 	// OtherBinding: bound to a webhook configuration, which nobody looks up.
@@ -133,6 +136,7 @@ func explain() []explained {
 		{KeysUnavailable, "the keys of the API server could not be fetched"},
 		{KeysPartial, "not all keys of the API server are known"},
 		{KeyUnsettled, "its signing key was not seen at the API server so far"},
+		{OtherCluster, "neither its signing key nor its account is one of this cluster's, so that it may be another cluster's token"},
 		{ObjectUnknown, "an object that it names could not be looked up"},
 		{OtherBinding, "it is bound to a webhook configuration"},
 	}

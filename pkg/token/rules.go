@@ -45,9 +45,6 @@ func keyRules(t *Token, keys *KeySet, visit func(StepName, Reason)) {
 // objectRules are those that need the time and what the cluster holds. Nothing is
 // certain of a foreign issuer's tokens but that nobody takes expired ones.
 func objectRules(c *Checked, f *Facts, now time.Time, foreign bool, visit func(StepName, Reason)) {
-	if f == nil {
-		f = &Facts{}
-	}
 	claims, leeway := &c.Claims, Leeway
 	switch {
 	case foreign:
@@ -107,6 +104,32 @@ func (t *Token) signatureRule(keys *KeySet, foreign bool) Reason {
 		return ForeignIssuer
 	}
 	return misfit
+}
+
+// keyRule completes what was said of the signature: whether a key that fits is gone
+// is known only now.
+func (c *Checked) keyRule(signature Reason, f *Facts) Reason {
+	switch {
+	case signature != KeyUnsettled || f.SigningKey != Absent:
+		return signature
+	case c.maybeOfAnotherCluster(f):
+		return OtherCluster
+	case strings.HasPrefix(c.SigningKey, hashPrefix):
+		return BadSignature
+	}
+	return KeyGone
+}
+
+// maybeOfAnotherCluster reports whether a legacy token that no key fits can be one
+// of another cluster: they all have the same issuer, so that only the account tells.
+func (c *Checked) maybeOfAnotherCluster(f *Facts) bool {
+	switch c.Signature.Reason {
+	case KeyUnsettled, KeysUnavailable, KeysPartial:
+		account := &f.ServiceAccount
+		return c.Claims.Kind == Legacy && !f.TokenSecret && (account.State != Present || account.UID != c.Claims.ServiceAccount.UID)
+	default:
+		return false
+	}
 }
 
 // isSecret reports whether an algorithm has no public key: nobody who publishes

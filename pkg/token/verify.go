@@ -57,20 +57,26 @@ func Check(t *Token, keys *KeySet) Checked {
 	return Checked{Claims: t.Claims, Hash: t.hash, Signature: result(worst), SigningKey: t.signingKey()}
 }
 
+// hashPrefix begins what stands for the key id of a token that has none.
+const hashPrefix = "sha256:"
+
 func (t *Token) signingKey() string {
 	if t.KeyID != "" {
 		return t.KeyID
 	}
-	return "sha256:" + hex.EncodeToString(t.hash[:])
+	return hashPrefix + hex.EncodeToString(t.hash[:])
 }
 
 // Judge completes Verify. What is certainly wrong wins over what is unknown: the
 // API server asks for all of it, so that one failure will do.
 func (c *Checked) Judge(f *Facts, now time.Time) Result {
-	if c.Signature.Verdict == Invalid {
-		return c.Signature
+	if f == nil {
+		f = &Facts{}
 	}
-	worst := c.Signature.Reason
+	worst := c.keyRule(c.Signature.Reason, f)
+	if worst.Verdict() == Invalid || c.maybeOfAnotherCluster(f) {
+		return result(worst)
+	}
 	objectRules(c, f, now, c.Signature.Reason == ForeignIssuer, func(_ StepName, r Reason) { worst = worse(worst, r) })
 	if worst == "" {
 		return c.Signature // also one that was never checked
@@ -83,12 +89,20 @@ func (c *Checked) Judge(f *Facts, now time.Time) Result {
 // at the times of a legacy token, or for the account of another cluster's.
 func Steps(t *Token, keys *KeySet, f *Facts, now time.Time) []Step {
 	var steps []Step
-	foreign := false
+	if f == nil {
+		f = &Facts{}
+	}
+	c, foreign := Check(t, keys), false
 	add := func(name StepName, r Reason) {
 		foreign = foreign || name == StepIssuer && r == ForeignIssuer
+		if name == StepSignature {
+			r = c.keyRule(r, f)
+		}
 		steps = append(steps, Step{name, result(r)})
 	}
 	keyRules(t, keys, add)
-	objectRules(&Checked{Claims: t.Claims, Hash: t.hash}, f, now, foreign, add)
+	if !c.maybeOfAnotherCluster(f) {
+		objectRules(&c, f, now, foreign, add)
+	}
 	return steps
 }

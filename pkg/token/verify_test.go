@@ -36,7 +36,8 @@ func signatureCases(t *testing.T) []verifyCase {
 	oldByOther := sign(t, jose.RS256, otherKey(), "", legacy)
 	unavailable := func(o *KeySetOptions) { o.Unavailable = true }
 	partial := func(o *KeySetOptions) { o.Partial = true }
-	unsettled := func(o *KeySetOptions) { o.Settled = false }
+	unsettled := func(f *Facts) { f.SigningKey = NotKnown }
+	elsewhere := func(f *Facts) { f.ServiceAccount.State = Absent }
 	noKeys := func(o *KeySetOptions) { o.Keys = nil }
 	return []verifyCase{
 		{name: "a legacy token is valid"},
@@ -46,7 +47,7 @@ func signatureCases(t *testing.T) []verifyCase {
 		{name: "an EC key signs ES256", token: sign(t, jose.ES256, ecKey(), public(t, ecKey()).ID, legacy)},
 		{name: "white space around the token is trimmed by every client", token: "\n " + good + "\r\n",
 			facts: func(f *Facts) { f.Secret.TokenHash = sha256.Sum256([]byte(good)) }},
-		{name: "an unsettled key set has keys that count", keys: unsettled},
+		{name: "an unsettled key set has keys that count", facts: unsettled},
 		{name: "partial keys are keys", keys: partial},
 		{name: "keys that could not be refreshed are keys", keys: unavailable},
 		{name: "no algorithm", token: none, want: BadAlgorithm},
@@ -58,12 +59,21 @@ func signatureCases(t *testing.T) []verifyCase {
 		{name: "the algorithm is not that of the key", token: sign(t, jose.ES256, ecKey(), id, legacy), want: BadSignature},
 		{name: "a critical header that nobody understands", token: critical(t, legacy), want: BadSignature},
 		{name: "no key id and no key that fits", token: oldByOther, want: BadSignature},
-		{name: "no key id, no key that fits, unsettled", token: oldByOther, keys: unsettled, want: KeyUnsettled},
+		{name: "no key id, no key that fits, unsettled", token: oldByOther, facts: unsettled, want: KeyUnsettled},
 		{name: "no key id, no key that fits, partial", token: oldByOther, keys: partial, want: KeysPartial},
 		{name: "no key id, no key that fits, unavailable", token: oldByOther, keys: unavailable, want: KeysUnavailable},
 		{name: "a key that is gone", token: byOther, want: KeyGone},
 		{name: "the signature fits a key, but not the one that is named", token: sign(t, jose.RS256, rsaKey(), other, legacy), want: KeyGone},
-		{name: "a key that was not seen yet", token: byOther, keys: unsettled, want: KeyUnsettled},
+		{name: "a key that was not seen yet", token: byOther, facts: unsettled, want: KeyUnsettled},
+		{name: "a key that is gone, and an account that is not there", token: byOther, facts: elsewhere, want: OtherCluster},
+		{name: "the same in a token Secret, which is this cluster's", token: byOther, want: KeyGone,
+			facts: func(f *Facts) { elsewhere(f); f.TokenSecret = true }},
+		{name: "a key that is gone, and an account of another uid", token: byOther, want: OtherCluster,
+			facts: func(f *Facts) { f.ServiceAccount.UID = "another" }},
+		{name: "an unknown key, and an account that is not there", token: byOther, want: KeyUnsettled,
+			facts: func(f *Facts) { elsewhere(f); unsettled(f) }},
+		{name: "no key id, no key that fits, and an account that is not there", token: oldByOther, facts: elsewhere, want: OtherCluster},
+		{name: "a bound token whose key is gone is of this cluster's issuer", token: sign(t, jose.RS256, otherKey(), other, boundPayload()), facts: elsewhere, want: KeyGone},
 		{name: "a key that is perhaps not published", token: byOther, keys: partial, want: KeysPartial},
 		{name: "a key that could perhaps not be fetched", token: byOther, keys: unavailable, want: KeysUnavailable},
 		{name: "no keys at all", keys: noKeys, want: KeysUnavailable},
@@ -76,7 +86,7 @@ func signatureCases(t *testing.T) []verifyCase {
 		{name: "no audience is the API server", payload: with(boundPayload(), object{"aud": []string{}})},
 		{name: "a foreign audience, and the signature does not fit", want: BadSignature,
 			token: sign(t, jose.RS256, otherKey(), id, with(boundPayload(), object{"aud": "vault"}))},
-		{name: "a foreign audience, and the key was not seen yet", keys: unsettled, want: KeyUnsettled,
+		{name: "a foreign audience, and the key was not seen yet", facts: unsettled, want: KeyUnsettled,
 			token: sign(t, jose.RS256, otherKey(), other, with(boundPayload(), object{"aud": "vault"}))},
 	}
 }
@@ -116,9 +126,9 @@ func legacyCases() []verifyCase {
 		{name: "the account's uid is not known", facts: func(f *Facts) { f.ServiceAccount.UID = "" }, want: ObjectUnknown},
 		{name: "the account is gone and the Secret was not looked up", want: AccountGone,
 			facts: func(f *Facts) { f.ServiceAccount, f.Secret = Object{State: Absent}, Secret{} }},
-		{name: "the account is gone and the keys could not be fetched", want: AccountGone,
+		{name: "the account of a token Secret is gone, and the keys could not be fetched", want: AccountGone,
 			keys:  func(o *KeySetOptions) { o.Keys = nil },
-			facts: func(f *Facts) { f.ServiceAccount.State = Absent }},
+			facts: func(f *Facts) { f.TokenSecret, f.ServiceAccount.State = true, Absent }},
 		{name: "neither the keys nor the objects are known", want: KeysUnavailable,
 			keys:  func(o *KeySetOptions) { o.Keys = nil },
 			facts: func(f *Facts) { *f = Facts{} }},
@@ -196,7 +206,7 @@ func TestVerify(t *testing.T) {
 			if raw == "" {
 				raw = usual(t, c.payload)
 			}
-			keys := KeySetOptions{Keys: []Key{public(t, rsaKey()), public(t, ecKey())}, Issuers: []string{issuer}, Settled: true}
+			keys := KeySetOptions{Keys: []Key{public(t, rsaKey()), public(t, ecKey())}, Issuers: []string{issuer}}
 			if c.keys != nil {
 				c.keys(&keys)
 			}
@@ -246,7 +256,7 @@ func sumOf(steps []Step) Result {
 }
 
 func TestStepsTellWhatIsWrong(t *testing.T) {
-	keys := NewKeySet(KeySetOptions{Keys: []Key{public(t, rsaKey())}, Issuers: []string{issuer}, Settled: true})
+	keys := NewKeySet(KeySetOptions{Keys: []Key{public(t, rsaKey())}, Issuers: []string{issuer}})
 	raw := usual(t, with(boundPayload(), object{"aud": "vault"}))
 	f := allIsWell(raw)
 	f.Pod.State = Absent
@@ -260,7 +270,7 @@ func TestStepsTellWhatIsWrong(t *testing.T) {
 }
 
 func TestStepsThatMeanNothingAreLeftOut(t *testing.T) {
-	keys := NewKeySet(KeySetOptions{Keys: []Key{public(t, rsaKey())}, Issuers: []string{issuer}, Settled: true})
+	keys := NewKeySet(KeySetOptions{Keys: []Key{public(t, rsaKey())}, Issuers: []string{issuer}})
 	foreign := with(boundPayload(), object{"iss": "https://other"})
 	for _, tt := range []struct {
 		name, raw string
@@ -287,7 +297,7 @@ func TestStepsThatMeanNothingAreLeftOut(t *testing.T) {
 // Who is asked for a token of another audience than the API server's looks for
 // that one.
 func TestAnotherAudience(t *testing.T) {
-	keys := NewKeySet(KeySetOptions{Keys: []Key{public(t, rsaKey())}, Issuers: []string{issuer}, Settled: true})
+	keys := NewKeySet(KeySetOptions{Keys: []Key{public(t, rsaKey())}, Issuers: []string{issuer}})
 	toVault, legacy := with(boundPayload(), object{"aud": "vault"}), legacyPayload()
 	for _, tt := range []struct {
 		name      string

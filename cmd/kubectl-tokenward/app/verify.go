@@ -126,7 +126,7 @@ type keySource interface {
 	// keys are those by which to judge the token.
 	keys(ctx context.Context, t *token.Token, notify func(string)) (*token.KeySet, error)
 	// gather looks up what the token names.
-	gather(ctx context.Context, t *token.Token) *facts.Set
+	gather(ctx context.Context, t *token.Checked) *facts.Set
 	// name is where the keys come from.
 	name() string
 }
@@ -206,7 +206,7 @@ type givenKeys struct {
 // keys takes the token's own issuer and audiences where none were given: that
 // these were not checked is told.
 func (k *givenKeys) keys(_ context.Context, t *token.Token, _ func(string)) (*token.KeySet, error) {
-	set := token.KeySetOptions{Keys: k.given, Issuers: k.options.issuers, Audiences: k.options.audiences, Settled: true}
+	set := token.KeySetOptions{Keys: k.given, Issuers: k.options.issuers, Audiences: k.options.audiences}
 	if len(set.Issuers) == 0 {
 		set.Issuers = []string{t.Claims.Issuer}
 		if len(set.Audiences) == 0 {
@@ -216,7 +216,14 @@ func (k *givenKeys) keys(_ context.Context, t *token.Token, _ func(string)) (*to
 	return token.NewKeySet(set), nil
 }
 
-func (k *givenKeys) gather(context.Context, *token.Token) *facts.Set { return &facts.Set{} }
+// gather says nothing but that a key which was not given is none of the API server's.
+func (k *givenKeys) gather(_ context.Context, t *token.Checked) *facts.Set {
+	set := &facts.Set{}
+	if key, ok := facts.KeyOf(t); ok {
+		set.Put(key, facts.Fact{State: facts.Absent, Fresh: true})
+	}
+	return set
+}
 
 func (k *givenKeys) name() string { return "the files that were given" }
 
@@ -247,12 +254,15 @@ func (k *liveKeys) keys(ctx context.Context, t *token.Token, notify func(string)
 	return keys, nil
 }
 
-func (k *liveKeys) gather(ctx context.Context, t *token.Token) *facts.Set {
+func (k *liveKeys) gather(ctx context.Context, t *token.Checked) *facts.Set {
 	var queries []facts.Query
 	facts.NamedBy(&t.Claims, func(o facts.Object) { queries = append(queries, facts.Query{Object: o, Inside: true}) })
 	var set facts.Set
 	for i, answer := range k.client.Answer(ctx, queries) {
 		set.Put(queries[i].Object, answer)
+	}
+	if key, ok := facts.KeyOf(t); ok {
+		set.Put(key, facts.Fact{State: k.follower.Key(key.Name), Why: facts.Unsettled})
 	}
 	return &set
 }
@@ -271,11 +281,11 @@ func (o *verifyOptions) verify(cmd *cobra.Command, f *tokentext.Found, source ke
 	if err != nil {
 		return nil, err
 	}
-	set := &facts.Set{}
-	if token.Check(t, keys).Signature.Reason != token.ForeignIssuer {
-		set = source.gather(cmd.Context(), t)
+	set, checked := &facts.Set{}, token.Check(t, keys)
+	if checked.Signature.Reason != token.ForeignIssuer {
+		set = source.gather(cmd.Context(), &checked)
 	}
-	named := facts.Named(&t.Claims, set.Get)
+	named := facts.Named(&facts.HeldToken{Checked: checked}, set.Get)
 	now := o.now()
 	for _, s := range token.Steps(t, keys, &named, now) {
 		v.Steps = append(v.Steps, o.step(s, t, set, now))

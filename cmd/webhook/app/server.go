@@ -144,7 +144,7 @@ func (s *Server) useSource() error {
 			return err
 		}
 		cluster.Keys = token.NewKeySet(token.KeySetOptions{
-			Keys: keys, Issuers: s.options.Keys.Issuers, Unavailable: len(keys) == 0, Partial: s.options.Keys.Partial, Settled: true,
+			Keys: keys, Issuers: s.options.Keys.Issuers, Unavailable: len(keys) == 0, Partial: s.options.Keys.Partial,
 		})
 		s.source, s.synced = &source.Stack{Stores: []source.Store{cluster}}, func() bool { return true }
 		return nil

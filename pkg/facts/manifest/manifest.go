@@ -43,6 +43,10 @@ type Cluster struct {
 	Given bool
 	// Keys are what the API server accepts tokens by; nil where that is unknown.
 	Keys *token.KeySet
+	// FirstMet and LastPublished are the history of key ids that are not among Keys:
+	// when a token first showed them, and when the API server last published them.
+	// Of an id in neither it is known that its key is gone.
+	FirstMet, LastPublished map[string]time.Time
 }
 
 type object struct {
@@ -259,11 +263,15 @@ func (c *Cluster) Declare(id facts.Object, state facts.State) {
 
 // Lookup implements source.Store. It is not sure where no manifest speaks of the
 // object, so that it is only implied: present or absent.
-func (c *Cluster) Lookup(q *facts.Query, _ time.Time) (f facts.Fact, told bool) {
+func (c *Cluster) Lookup(q *facts.Query, now time.Time) (f facts.Fact, told bool) {
 	switch {
 	case q.Kind == facts.TokenSecretsOf:
 		f = c.tokenSecretsOf(q)
 		return f, len(f.Names) > 0
+	case q.Kind == facts.SigningKey:
+		return c.signingKey(q.Name, now), true
+	case q.Kind == facts.ServingCertificate: // what it is compared with is a manifest, too
+		return facts.Fact{State: facts.Present, Fresh: true}, true
 	case q.SignerName != "":
 		f = c.bundlesOf(q)
 		return c.orNotGiven(f), f.State != facts.Absent

@@ -31,6 +31,7 @@ import (
 	"tokenward.dev/tokenward/pkg/facts/manifest"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policy/rewrite"
+	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/workload"
 )

@@ -150,7 +150,10 @@ func (w *world) ours(t *testing.T, raw string) token.Result {
 		t.Fatal(err)
 	}
 	c, ctx := parsed.Claims, context.Background()
-	f := &token.Facts{ServiceAccount: ourObject(w.GetServiceAccount(ctx, c.Namespace, c.ServiceAccount.Name))}
+	f := &token.Facts{SigningKey: token.Absent, ServiceAccount: ourObject(w.GetServiceAccount(ctx, c.Namespace, c.ServiceAccount.Name))}
+	if w.unsettled {
+		f.SigningKey = token.NotKnown
+	}
 	if c.Secret != nil {
 		secret, err := w.GetSecret(ctx, c.Namespace, c.Secret.Name)
 		f.Secret.Object = ourObject(secret, err)
@@ -165,7 +168,7 @@ func (w *world) ours(t *testing.T, raw string) token.Result {
 	if c.Node != nil {
 		f.Node = ourObject(w.GetNode(ctx, c.Node.Name))
 	}
-	set := token.NewKeySet(token.KeySetOptions{Keys: keys, Issuers: []string{issuer}, Settled: !w.unsettled})
+	set := token.NewKeySet(token.KeySetOptions{Keys: keys, Issuers: []string{issuer}})
 	return token.Verify(parsed, set, f, time.Now())
 }
 
