@@ -1,0 +1,182 @@
+package sim
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// The annotations, labels and types of token Secrets.
+const (
+	tokenSecretType = "kubernetes.io/service-account-token"
+	accountNameKey  = "kubernetes.io/service-account.name"
+	accountUIDKey   = "kubernetes.io/service-account.uid"
+	invalidSinceKey = "kubernetes.io/legacy-token-invalid-since"
+)
+
+// plan is what a seed decides before anything happens.
+type plan struct {
+	servers, replicas  int
+	refresh, settle    time.Duration
+	staleAfter         time.Duration
+	bookmarks          time.Duration
+	watchList          bool          // whether API servers stream lists
+	chaos              time.Duration // for how long things happen
+	gap                time.Duration // between two of them, at most
+	faults, rotations  bool
+	restores, restarts bool
+}
+
+func newPlan(r *source) plan {
+	p := plan{
+		servers: 1 + r.IntN(3), replicas: 1 + r.IntN(3), refresh: r.between(2*time.Second, 20*time.Second), staleAfter: r.between(30*time.Second, 120*time.Second),
+		watchList: r.chance(60), chaos: r.between(30*time.Second, 120*time.Second), gap: r.between(300*time.Millisecond, 4*time.Second),
+		faults: r.chance(60), rotations: r.chance(80), restores: r.chance(30), restarts: r.chance(50),
+	}
+	p.settle = p.refresh * time.Duration(3+r.IntN(6))
+	p.bookmarks = p.staleAfter * 2 / 5
+	return p
+}
+
+// world is all that there is in a run.
+type world struct {
+	seed    uint64
+	random  *source // for the driver alone
+	plan    plan
+	store   *store
+	servers []*server
+	tasks   sync.WaitGroup // reviews and what happens later
+
+	replicas []*replica
+	pods     []*podCase
+	began    time.Time
+	added    int // replicas so far
+
+	mu          sync.Mutex
+	signer      *signingKey // of the controller manager
+	unused      []*signingKey
+	tokens      map[string]*token // by text
+	open        map[*review]bool
+	faults      []*fault
+	faultChange chan struct{}
+	saved       *backup
+	uids        int
+
+	reviews    int
+	reads      map[string]int // of single objects, by replica
+	requests   int
+	injected   map[faultKind]int
+	violations []violation
+	lines      []line
+}
+
+// violation is an invariant that did not hold.
+type violation struct {
+	invariant, text string
+}
+
+// line is one of the trace; it is put into words when somebody reads it.
+type line struct {
+	at     time.Time
+	format string
+	args   []any
+}
+
+// maxLines bounds the trace.
+const maxLines = 4000
+
+func namespaces() []string { return []string{"shop", "bank"} }
+
+func newWorld(seed uint64) *world {
+	random := newSource(seed)
+	w := &world{
+		seed: seed, random: random, plan: newPlan(random), store: newStore(), began: time.Now(), tokens: map[string]*token{},
+		open: map[*review]bool{}, faultChange: make(chan struct{}), reads: map[string]int{}, injected: map[faultKind]int{},
+	}
+	ring := keyRing()
+	w.signer = ring["k0"]
+	w.unused = []*signingKey{ring["k1"], ring["k2"], ring["k3"], ring["k4"], ring["k5"]}
+	for i := range w.plan.servers {
+		w.servers = append(w.servers, &server{world: w, index: i, up: true, stopped: make(chan struct{}), keys: []*signingKey{w.signer}})
+	}
+	for name, fields := range policies() {
+		w.store.put(&object{id: id{"tokenpolicies", "", name}, uid: w.newUID(), fields: fields})
+	}
+	for _, ns := range namespaces() {
+		w.furnish(ns)
+		w.pods = append(w.pods, cases(ns)...)
+	}
+	return w
+}
+
+// furnish makes what is in a namespace at first.
+func (w *world) furnish(ns string) {
+	w.store.put(&object{id: id{"namespaces", "", ns}, uid: w.newUID(), labels: map[string]string{"kubernetes.io/metadata.name": ns}})
+	for _, account := range []string{"default", "robot", "ghost"} {
+		w.putAccount(ns, account)
+	}
+	for _, name := range []string{"db", "api", "cert"} {
+		w.putOpaque(ns, name)
+	}
+	for _, name := range []string{"conf", "kube-root-ca.crt"} {
+		w.putConfig(ns, name)
+	}
+	for _, account := range []string{"robot", "ghost"} {
+		w.putTokenSecret(ns, account)
+		w.fill(ns, account+"-token")
+	}
+	for _, name := range tokenCopies() {
+		w.putCopy(ns, name)
+	}
+}
+
+func (w *world) newUID() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.uids++
+	return fmt.Sprintf("%08x-0c11-4a53-9a8e-2f0f3d0c9a11", w.uids)
+}
+
+// after does something later, before the world comes to rest.
+func (w *world) after(d time.Duration, do func()) {
+	w.tasks.Go(func() {
+		time.Sleep(d)
+		do()
+	})
+}
+
+// count notes a request that a server gets.
+func (w *world) count(replica string, c *call) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.requests++
+	if c.verb() == "get" {
+		w.reads[replica]++
+	}
+}
+
+func (w *world) inject(kind faultKind) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.injected[kind]++
+}
+
+func (w *world) trace(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.lines) < maxLines {
+		w.lines = append(w.lines, line{time.Now(), format, args})
+	}
+}
+
+func (w *world) violate(invariant, format string, args ...any) {
+	w.trace("VIOLATION "+invariant+": "+format, args...)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.violations = append(w.violations, violation{invariant, fmt.Sprintf(format, args...)})
+}
+
+// clock is a time as traces tell it: since the bubble's clock began.
+func clock(t time.Time) string {
+	return t.Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Round(100 * time.Microsecond).String()
+}
