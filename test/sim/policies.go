@@ -1,15 +1,17 @@
 package sim
 
-// policies are the fields of the TokenPolicies of the simulator: one refuses
-// whatever the oracle calls bad.
+// policies are the fields of the TokenPolicies of the simulator. There is one,
+// which takes the place of the defaults: it refuses whatever the oracle calls bad,
+// and minds nothing else.
 func policies() map[string]map[string]any {
-	rule := func(check string) map[string]any { return map[string]any{"name": check, "action": "Deny"} }
-	return map[string]map[string]any{
-		"deny": {"spec": map[string]any{
-			"checks": []any{
-				rule("secret-exists"), rule("secret-key-exists"), rule("config-map-exists"),
-				rule("token-valid"), rule("token-secret-owner"), rule("token-secret-populated"),
-			},
-		}},
+	var rules []any
+	for _, check := range []string{
+		"secret-exists", "secret-key-exists", "config-map-exists", "token-valid", "token-secret-owner", "token-secret-populated",
+	} {
+		rules = append(rules, map[string]any{"name": check, "action": "Deny"})
 	}
+	for _, check := range []string{"token-own-account", "token-long-lived", "token-in-environment", "token-default-account", "token-required", "token-ca-current"} {
+		rules = append(rules, map[string]any{"name": check, "action": "Off"})
+	}
+	return map[string]map[string]any{"default": {"spec": map[string]any{"checks": rules}}}
 }

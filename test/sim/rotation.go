@@ -30,7 +30,9 @@ func (w *world) rotate() {
 			w.after(first, func() { w.rekey(s, down, func([]*signingKey) []*signingKey { return []*signingKey{fresh} }) })
 			continue
 		}
-		w.after(first, func() { w.rekey(s, down, func(old []*signingKey) []*signingKey { return append(slices.Clone(old), fresh) }) })
+		w.after(first, func() {
+			w.rekey(s, down, func(old []*signingKey) []*signingKey { return append(slices.Clone(old), fresh) })
+		})
 		second := first + down + r.between(time.Millisecond, longest)
 		if !r.chance(15) { // else the old keys stay
 			w.after(second, func() { w.rekey(s, down, func([]*signingKey) []*signingKey { return []*signingKey{fresh} }) })

@@ -83,7 +83,7 @@ type line struct {
 }
 
 // maxLines bounds the trace.
-const maxLines = 4000
+const maxLines = 20000
 
 func namespaces() []string { return []string{"shop", "bank"} }
 
@@ -153,6 +153,7 @@ func (w *world) count(replica string, c *call) {
 	if c.verb() == "get" {
 		w.reads[replica]++
 	}
+	w.lines = append(w.lines, line{time.Now(), "%s: %s %s/%s/%s partial=%t", []any{replica, c.verb(), c.resource, c.namespace, c.name, c.partial}})
 }
 
 func (w *world) inject(kind faultKind) {
