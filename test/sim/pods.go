@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // use is how a pod refers to an object.
@@ -40,7 +39,8 @@ type podCase struct {
 	padding   int  // that many optional references to nothing
 	debug     bool // an ephemeral container is added that mounts the volumes, which nobody mounted before
 	// class names what the case is about, for invariants; empty where the oracle tells.
-	class string
+	class  string
+	review []byte
 }
 
 func (p *podCase) String() string { return p.namespace + "/" + p.name }
@@ -133,10 +133,17 @@ func (r *ref) volume() corev1.VolumeSource {
 	return corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: object, Items: items, Optional: r.optionally()}}
 }
 
-// body is the AdmissionReview of the pod.
-func (p *podCase) body(n int) []byte {
+// body is the AdmissionReview of the pod, which is made once.
+func (p *podCase) body() []byte {
+	if p.review == nil {
+		p.review = p.encode()
+	}
+	return p.review
+}
+
+func (p *podCase) encode() []byte {
 	request := &admissionv1.AdmissionRequest{
-		UID: types.UID(fmt.Sprintf("%08x-aaaa-4000-8000-000000000000", n)), Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"},
+		UID: "0c11aaaa-aaaa-4000-8000-000000000000", Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"},
 		Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"}, Name: p.name, Namespace: p.namespace, Operation: admissionv1.Create,
 		Object: runtime.RawExtension{Raw: encode(p.pod(true))},
 	}

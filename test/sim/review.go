@@ -60,9 +60,9 @@ func (w *world) ask(p *podCase, to *replica) outcome {
 	w.mu.Lock()
 	w.open[r] = true
 	w.reviews++
-	n, before := w.reviews, w.reads[to.name]
+	before := w.reads[to.name]
 	w.mu.Unlock()
-	request := httptest.NewRequest(http.MethodPost, "/validate/pods?timeout=10s", bytes.NewReader(p.body(n)))
+	request := httptest.NewRequest(http.MethodPost, "/validate/pods?timeout=10s", bytes.NewReader(p.body()))
 	recorder := httptest.NewRecorder()
 	to.handler.ServeHTTP(recorder, request)
 	w.observeOne(r)
@@ -77,6 +77,9 @@ func (w *world) ask(p *podCase, to *replica) outcome {
 	switch recorder.Code {
 	case http.StatusServiceUnavailable:
 		w.trace("review %s on %s: not ready", p, to.name)
+		w.mu.Lock()
+		w.verdicts["not ready"]++
+		w.mu.Unlock()
 		return out
 	case http.StatusOK:
 	default:
@@ -88,6 +91,9 @@ func (w *world) ask(p *podCase, to *replica) outcome {
 	if out.allowed, out.message, err = readAnswer(recorder.Body.Bytes()); err != nil {
 		w.violate("no-answer", "%s on %s: %v", p, to.name, err)
 	}
+	w.mu.Lock()
+	w.verdicts[map[bool]string{true: "allowed", false: "refused"}[out.allowed]]++
+	w.mu.Unlock()
 	w.trace("review %s on %s: allowed=%t good=%t bad=%q mixed=%t reads=%d took=%s %s",
 		p, to.name, out.allowed, out.good, out.bad, out.mixed, out.reads, took, out.message)
 	if out.good && !out.allowed {

@@ -46,7 +46,7 @@ func (w *world) rotate() {
 	})
 	if r.chance(70) { // somebody mends what the rotation broke
 		ns, to := pick(r, namespaces()), w.someReplica()
-		p := pick(r, w.pods)
+		p, q := pick(r, w.tokenPods(ns)), pick(r, w.tokenPods(ns))
 		w.after(2*longest+r.between(time.Millisecond, 2*time.Second), func() {
 			for _, name := range []string{"robot-token", "ghost-token"} {
 				w.change(id{"secrets", ns, name}, func(o *object) { delete(o.data, "token") })
@@ -55,9 +55,19 @@ func (w *world) rotate() {
 			for _, name := range []string{"copied", "bound", "no-key-id"} {
 				w.putCopy(ns, name)
 			}
+			w.askSoon(q, to)
 			w.ask(p, to)
 		})
 	}
+}
+
+// tokenPods are the pods of a namespace that get a token.
+func (w *world) tokenPods(ns string) []*podCase {
+	return slices.DeleteFunc(slices.Clone(w.pods), func(p *podCase) bool {
+		return p.namespace != ns || !slices.ContainsFunc(p.refs, func(r ref) bool {
+			return slices.Contains([]string{"robot-token", "ghost-token", "copied", "bound", "no-key-id"}, r.name)
+		})
+	})
 }
 
 // rekey changes the keys of a server, which restarts for it.

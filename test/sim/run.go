@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"hash/fnv"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,7 +18,16 @@ type result struct {
 	Verdicts   map[string]int
 	Faults     map[faultKind]int
 	Simulated  time.Duration
+	Took       time.Duration
+	Digest     string // of the trace
 	trace      func() string
+}
+
+// digest replaces the trace by a short form, by which replays are compared.
+func (r *result) digest() {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(r.trace()))
+	r.Digest = fmt.Sprintf("%016x", h.Sum64())
 }
 
 func (w *world) addReplica() (*replica, error) {
@@ -181,7 +191,7 @@ func (w *world) result() *result {
 	defer w.mu.Unlock()
 	lines := w.lines
 	return &result{
-		Seed: w.seed, Violations: w.violations, Reviews: w.reviews, Requests: w.requests, Faults: w.injected, Simulated: time.Since(w.began),
+		Seed: w.seed, Violations: w.violations, Reviews: w.reviews, Requests: w.requests, Verdicts: w.verdicts, Faults: w.injected, Simulated: time.Since(w.began),
 		trace: func() string {
 			var out strings.Builder
 			for i := range lines {

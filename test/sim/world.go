@@ -65,6 +65,7 @@ type world struct {
 	reviews    int
 	reads      map[string]int // of single objects, by replica
 	requests   int
+	verdicts   map[string]int
 	injected   map[faultKind]int
 	violations []violation
 	lines      []line
@@ -72,7 +73,7 @@ type world struct {
 
 // violation is an invariant that did not hold.
 type violation struct {
-	invariant, text string
+	Invariant, Text string
 }
 
 // line is one of the trace; it is put into words when somebody reads it.
@@ -91,7 +92,7 @@ func newWorld(seed uint64) *world {
 	random := newSource(seed)
 	w := &world{
 		seed: seed, random: random, plan: newPlan(random), store: newStore(), began: time.Now(), tokens: map[string]*token{},
-		open: map[*review]bool{}, faultChange: make(chan struct{}), reads: map[string]int{}, injected: map[faultKind]int{},
+		open: map[*review]bool{}, faultChange: make(chan struct{}), reads: map[string]int{}, injected: map[faultKind]int{}, verdicts: map[string]int{},
 	}
 	ring := keyRing()
 	w.signer = ring["k0"]
