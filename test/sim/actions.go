@@ -17,6 +17,7 @@ func (w *world) actions() []action {
 		{8, w.toggleObject},
 		{5, w.toggleKey},
 		{4, w.recreateObject},
+		{3, w.makeMidway},
 		{5, w.reissue},
 		{4, w.renewCopy},
 		{3, w.replaceAccount},
@@ -111,6 +112,21 @@ func (w *world) recreateObject() {
 	w.reviewUsers(i)
 }
 
+// makeMidway makes an object while a review that misses it is under way, and sends
+// another one at once.
+func (w *world) makeMidway() {
+	i, to := w.someObject(), w.someReplica()
+	w.remove(i)
+	users := slices.DeleteFunc(slices.Clone(w.pods), func(p *podCase) bool {
+		return p.namespace != i.namespace || !slices.ContainsFunc(p.refs, func(r ref) bool { return r.name == i.name })
+	})
+	time.Sleep(w.random.between(time.Millisecond, 500*time.Millisecond))
+	w.askSoon(pick(w.random, users), to)
+	time.Sleep(w.random.between(100*time.Microsecond, 8*time.Millisecond))
+	w.make(i)
+	w.askSoon(pick(w.random, users), to)
+}
+
 func (w *world) toggleKey() {
 	i := w.someObject()
 	key := pick(w.random, []string{"user", "password", "tls.key"})
@@ -192,8 +208,8 @@ func (w *world) markInvalid() {
 // to be answered all the same.
 func (w *world) flood() {
 	ns, to := pick(w.random, namespaces()), w.someReplica()
-	p := &podCase{name: "flood", namespace: ns, account: "default", padding: 40}
-	for range 10 {
+	p := &podCase{name: "flood", namespace: ns, account: "default", padding: 16}
+	for range 8 {
 		w.askSoon(p, to)
 	}
 	w.askSoon(pick(w.random, w.pods), to)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -71,10 +72,20 @@ func (w *world) addFault(f *fault) {
 	w.wakeWatches()
 }
 
-// clearFaults ends all of them.
+// mute silences one watch of one replica for good, as a connection does that has
+// died without a word.
+func (w *world) mute() {
+	w.silence = &fault{
+		kind: failSilent, server: -1, replica: pick(w.random, w.replicas).name, verb: "watch", percent: 100,
+		resource: pick(w.random, []string{"secrets", "configmaps", "serviceaccounts"}), until: w.began.Add(time.Hour),
+	}
+	w.addFault(w.silence)
+}
+
+// clearFaults ends all of them, but for the silence that stays.
 func (w *world) clearFaults() {
 	w.mu.Lock()
-	w.faults = nil
+	w.faults = slices.DeleteFunc(w.faults, func(f *fault) bool { return f != w.silence })
 	for _, s := range w.servers {
 		s.lag = 0
 	}

@@ -100,7 +100,7 @@ func (w *world) putCopy(ns, name string) {
 			return
 		}
 	case "bound":
-		text = w.mint(token{namespace: ns, account: "robot", accountUID: robot.uid, expires: time.Now().Add(10 * time.Minute)}, signer, signer.id)
+		text = w.mint(token{namespace: ns, account: "robot", accountUID: robot.uid, expires: time.Now().Add(w.plan.lifetime)}, signer, signer.id)
 	case "foreign":
 		foreign := keyRing()["foreign"]
 		text = w.mint(token{foreign: true, legacy: true, namespace: "there", account: "robot", accountUID: "0f0e0d0c-0000-4000-8000-000000000001", secret: "t"}, foreign, foreign.id)

@@ -197,8 +197,7 @@ func cases(namespace string) []*podCase {
 		{name: "forged", refs: []ref{secret("forged", useVolume)}},
 		{name: "no-key-id", refs: []ref{secret("no-key-id", useVolume)}},
 		{name: "debug", class: "debug", debug: true, refs: []ref{maybe(secret("ghost-token", useVolume))}},
-		{name: "padded-token", class: "padded", padding: 70, refs: []ref{secret("ghost-token", useVolume)}},
-		{name: "padded-secret", class: "padded", padding: 70, refs: []ref{secret("db", useVolume)}},
+		{name: "padded-token", class: "padded", padding: 120, refs: []ref{secret("ghost-token", useVolume)}},
 	}
 	if namespace != namespaces()[0] { // they cost many reads
 		all = slices.DeleteFunc(all, func(p *podCase) bool { return p.padding > 0 })

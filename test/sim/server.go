@@ -188,8 +188,10 @@ func status(code int, reason, message string, details map[string]any) answer {
 	})}
 }
 
+// notFound is the most frequent of them, and written by hand.
 func notFound(c *call) answer {
-	return status(http.StatusNotFound, "NotFound", fmt.Sprintf("%s %q not found", c.resource, c.name), map[string]any{"name": c.name, "kind": c.resource})
+	return answer{code: http.StatusNotFound, body: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Status","metadata":{},"status":"Failure",`+
+		`"message":"%[1]s \"%[2]s\" not found","reason":"NotFound","details":{"name":%[2]q,"kind":%[1]q},"code":404}`, c.resource, c.name)}
 }
 
 // plainNotFound is what a proxy, or an API server that does not know the path, says.

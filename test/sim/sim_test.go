@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,7 +52,7 @@ func alone() {
 func play(t *testing.T, seed uint64) (out *result) {
 	t.Helper()
 	rand.Seed(int64(seed)) //nolint:staticcheck // Reflectors take their jitter from there
-	began := time.Now()
+	began := cpu()
 	defer func() {
 		if p := recover(); p != nil {
 			if out == nil {
@@ -59,10 +60,17 @@ func play(t *testing.T, seed uint64) (out *result) {
 			}
 			out.Violations = append(out.Violations, violation{"leftover", fmt.Sprint(p)})
 		}
-		out.Took = time.Since(began)
+		out.CPU = cpu() - began
 	}()
 	synctest.Test(t, func(*testing.T) { out = run(seed) })
 	return out
+}
+
+// cpu is the processor time that this process has used.
+func cpu() time.Duration {
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // TestSeed replays one seed and shows what happened.
@@ -230,9 +238,9 @@ func summary(results []*result, took time.Duration) string {
 	var out strings.Builder
 	reviews, requests, failing := 0, 0, 0
 	faults, verdicts, broken := map[faultKind]int{}, map[string]int{}, map[string][]uint64{}
-	var simulated time.Duration
+	var simulated, used time.Duration
 	for _, r := range results {
-		reviews, requests, simulated = reviews+r.Reviews, requests+r.Requests, simulated+r.Simulated
+		reviews, requests, simulated, used = reviews+r.Reviews, requests+r.Requests, simulated+r.Simulated, used+r.CPU
 		for k, n := range r.Faults {
 			faults[k] += n
 		}
@@ -259,7 +267,7 @@ func summary(results []*result, took time.Duration) string {
 	for _, k := range slices.Sorted(maps.Keys(faults)) {
 		fmt.Fprintf(&out, " %d %s;", faults[k], k)
 	}
-	fmt.Fprintf(&out, "\nsimulated   %s, in %s\n", simulated.Round(time.Second), took.Round(100*time.Millisecond))
+	fmt.Fprintf(&out, "\nsimulated   %s, in %s, with %s of CPU\n", simulated.Round(time.Second), took.Round(100*time.Millisecond), used.Round(100*time.Millisecond))
 	for _, k := range slices.Sorted(maps.Keys(broken)) {
 		known := ""
 		if why := knownDefects()[k]; why != "" {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -25,6 +26,8 @@ type plan struct {
 	gap                time.Duration // between two of them, at most
 	faults, rotations  bool
 	restores, restarts bool
+	mute               bool          // one watch stays silent to the end
+	lifetime           time.Duration // of bound tokens
 }
 
 func newPlan(r *source) plan {
@@ -33,6 +36,8 @@ func newPlan(r *source) plan {
 		watchList: r.chance(60), chaos: r.between(30*time.Second, 120*time.Second), gap: r.between(300*time.Millisecond, 4*time.Second),
 		faults: r.chance(60), rotations: r.chance(80), restores: r.chance(30), restarts: r.chance(50),
 	}
+	p.mute = p.faults && r.chance(25)
+	p.lifetime = r.between(time.Minute, 20*time.Minute)
 	p.settle = p.refresh * time.Duration(3+r.IntN(6))
 	p.bookmarks = p.staleAfter * 2 / 5
 	return p
@@ -58,6 +63,7 @@ type world struct {
 	tokens      map[string]*token // by text
 	open        map[*review]bool
 	faults      []*fault
+	silence     *fault // that stays, or nil
 	faultChange chan struct{}
 	saved       *backup
 	uids        int
@@ -65,6 +71,7 @@ type world struct {
 	reviews    int
 	reads      map[string]int // of single objects, by replica
 	requests   int
+	goroutines int // that there were before
 	verdicts   map[string]int
 	injected   map[faultKind]int
 	violations []violation
@@ -91,7 +98,7 @@ func namespaces() []string { return []string{"shop", "bank"} }
 func newWorld(seed uint64) *world {
 	random := newSource(seed)
 	w := &world{
-		seed: seed, random: random, plan: newPlan(random), store: newStore(), began: time.Now(), tokens: map[string]*token{},
+		seed: seed, random: random, goroutines: runtime.NumGoroutine(), plan: newPlan(random), store: newStore(), began: time.Now(), tokens: map[string]*token{},
 		open: map[*review]bool{}, faultChange: make(chan struct{}), reads: map[string]int{}, injected: map[faultKind]int{}, verdicts: map[string]int{},
 	}
 	ring := keyRing()
