@@ -25,7 +25,7 @@ func (w *world) actions() []action {
 		{1, w.flood},
 	}
 	if w.plan.rotations {
-		all = append(all, action{2, w.rotate})
+		all = append(all, action{2, w.rotate}, action{1, w.rotateCA})
 	}
 	if w.plan.faults {
 		all = append(all, action{6, func() { w.addFault(w.randomFault()) }}, action{1, w.compactStore}, action{2, w.dropWatches}, action{2, w.lagBehind})

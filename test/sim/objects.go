@@ -73,11 +73,11 @@ func (w *world) fill(ns, name string) {
 		w.remove(i)
 	case len(o.data["token"]) == 0:
 		w.mu.Lock()
-		signer := w.signer
+		signer, ca := w.signer, w.rootCA
 		w.mu.Unlock()
 		text := w.mint(token{legacy: true, namespace: ns, account: account.name, accountUID: account.uid, secret: name}, signer, signer.id)
 		w.trace("token by %s for %s", signer.name, i)
-		w.change(i, func(o *object) { o.data["token"] = []byte(text) })
+		w.change(i, func(o *object) { o.data["token"], o.data["ca.crt"] = []byte(text), ca.pem })
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	badObject = "object" // missing, or a key of it
 	badToken  = "token"  // nobody takes it, whatever the key
 	badKey    = "key"    // no API server takes its signing key
+	badCA     = "ca"     // the ca.crt beside it verifies no API server
 )
 
 // gracePeriod is that of the check token-secret-populated.
@@ -75,6 +76,9 @@ func (w *world) judgeTokens(o *object, r *ref, out *truth) {
 	gets := func(key string) bool { return len(r.keys) == 0 || slices.Contains(r.keys, key) }
 	if o.typ == tokenSecretType {
 		w.judgeTokenSecret(o, gets("token"), out)
+		if text := o.data["ca.crt"]; len(text) > 0 && gets("ca.crt") {
+			w.judgeCA(text, out)
+		}
 	}
 	for key, value := range o.data {
 		w.mu.Lock()

@@ -6,11 +6,11 @@ package sim
 func policies() map[string]map[string]any {
 	var rules []any
 	for _, check := range []string{
-		"secret-exists", "secret-key-exists", "config-map-exists", "token-valid", "token-secret-owner", "token-secret-populated",
+		"secret-exists", "secret-key-exists", "config-map-exists", "token-valid", "token-secret-owner", "token-secret-populated", "token-ca-current",
 	} {
 		rules = append(rules, map[string]any{"name": check, "action": "Deny"})
 	}
-	for _, check := range []string{"token-own-account", "token-long-lived", "token-in-environment", "token-default-account", "token-required", "token-ca-current"} {
+	for _, check := range []string{"token-own-account", "token-long-lived", "token-in-environment", "token-default-account", "token-required"} {
 		rules = append(rules, map[string]any{"name": check, "action": "Off"})
 	}
 	return map[string]map[string]any{"default": {"spec": map[string]any{"checks": rules}}}

@@ -16,6 +16,7 @@ type server struct {
 	up      bool
 	stopped chan struct{} // closed when it goes down
 	keys    []*signingKey // that it accepts and publishes
+	ca      *authority    // of the certificate that it presents
 	lag     time.Duration // how far its watch cache is behind
 	seen    int64         // the newest version that its watch cache ever had
 }

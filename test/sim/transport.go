@@ -3,6 +3,8 @@ package sim
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +29,7 @@ type transport struct {
 type conn struct {
 	server  *server
 	stopped <-chan struct{}
+	chain   []*x509.Certificate // that the server presented
 }
 
 func newTransport(w *world, replica string) *transport {
@@ -60,7 +63,7 @@ func (t *transport) connect(use string) (*conn, error) {
 		return nil, errNoServer
 	}
 	s := alive[noise(t.world.seed, "dial", t.replica, use, t.dials)%uint64(len(alive))]
-	c := &conn{server: s, stopped: s.stopped}
+	c := &conn{server: s, stopped: s.stopped, chain: s.ca.chain}
 	t.conns[use] = c
 	return c, nil
 }
@@ -99,7 +102,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		t.mu.Unlock()
 	}
 	if c == nil {
-		return response(r, plainNotFound()), nil
+		return conn.response(r, plainNotFound()), nil
 	}
 	t.world.count(t.replica, c)
 	fault := t.world.faultOf(t.replica, conn.server, c, n/7919)
@@ -113,7 +116,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		a = &served
 	}
 	if a.stream != nil {
-		return streamed(r, a), nil
+		return conn.streamed(r, a), nil
 	}
 	// The answer is on its way: what changes now it does not tell.
 	if err := pause(r.Context(), conn.stopped, latency(n/104729)); err != nil {
@@ -122,7 +125,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if fault == failGarbage && len(a.body) > 1 {
 		a.body = a.body[:len(a.body)/2]
 	}
-	return response(r, *a), nil
+	return conn.response(r, *a), nil
 }
 
 // latency is most often a few milliseconds, and never the same.
@@ -186,11 +189,11 @@ func (t *transport) hang(ctx context.Context, conn *conn) error {
 	return errReset
 }
 
-func response(r *http.Request, a answer) *http.Response {
+func (c *conn) response(r *http.Request, a answer) *http.Response {
 	out := &http.Response{
 		StatusCode: a.code, Status: fmt.Sprintf("%d %s", a.code, http.StatusText(a.code)), Proto: "HTTP/2.0", ProtoMajor: 2,
 		Header: http.Header{"Content-Type": {"application/json"}}, Request: r,
-		Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)),
+		Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)), TLS: &tls.ConnectionState{PeerCertificates: c.chain},
 	}
 	for k, v := range a.header {
 		out.Header.Set(k, v)
@@ -199,8 +202,8 @@ func response(r *http.Request, a answer) *http.Response {
 }
 
 // streamed is a response whose body comes as it is made.
-func streamed(r *http.Request, a *answer) *http.Response {
-	out := response(r, answer{code: a.code})
+func (c *conn) streamed(r *http.Request, a *answer) *http.Response {
+	out := c.response(r, answer{code: a.code})
 	from, to := io.Pipe()
 	out.Body, out.ContentLength = from, -1
 	stop := context.AfterFunc(r.Context(), func() { _ = to.CloseWithError(r.Context().Err()) })

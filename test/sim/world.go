@@ -60,6 +60,8 @@ type world struct {
 	mu          sync.Mutex
 	signer      *signingKey // of the controller manager
 	unused      []*signingKey
+	rootCA      *authority // that the token controller writes into token Secrets
+	unusedCAs   []*authority
 	tokens      map[string]*token // by text
 	open        map[*review]bool
 	faults      []*fault
@@ -104,8 +106,14 @@ func newWorld(seed uint64) *world {
 	ring := keyRing()
 	w.signer = ring["k0"]
 	w.unused = []*signingKey{ring["k1"], ring["k2"], ring["k3"], ring["k4"], ring["k5"]}
+	kind := ""
+	if random.chance(50) {
+		kind = "-plain"
+	}
+	w.rootCA = authorities()["ca0"+kind]
+	w.unusedCAs = []*authority{authorities()["ca1"+kind], authorities()["ca2"+kind]}
 	for i := range w.plan.servers {
-		w.servers = append(w.servers, &server{world: w, index: i, up: true, stopped: make(chan struct{}), keys: []*signingKey{w.signer}})
+		w.servers = append(w.servers, &server{world: w, index: i, up: true, stopped: make(chan struct{}), keys: []*signingKey{w.signer}, ca: w.rootCA})
 	}
 	for name, fields := range policies() {
 		w.store.put(&object{id: id{"tokenpolicies", "", name}, uid: w.newUID(), fields: fields})
