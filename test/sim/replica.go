@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"tokenward.dev/tokenward/pkg/admission"
@@ -15,7 +16,11 @@ import (
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policysource"
+	"tokenward.dev/tokenward/pkg/trust"
 )
+
+// ownNamespace is the one that the webhook runs in.
+const ownNamespace = "tokenward"
 
 // replica is one replica of the webhook: the parts that cmd/webhook puts together,
 // without sockets.
@@ -37,9 +42,16 @@ func (w *world) start(name string) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
 	inv, err := inventory.New(config, inventory.Options{
 		StaleAfter: w.plan.staleAfter,
-		Signing:    inventory.SigningOptions{Refresh: w.plan.refresh, Settle: w.plan.settle},
+		Signing: trust.Options{
+			Refresh: w.plan.refresh, Settle: w.plan.settle,
+			Record: &trust.ConfigMapRecord{Client: client, Namespace: ownNamespace, Name: "tokenward-signing-keys"},
+		},
 	}, m, log)
 	if err != nil {
 		return nil, err

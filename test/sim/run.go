@@ -103,6 +103,7 @@ func (w *world) quiet() {
 	}
 	time.Sleep(w.plan.settle + 4*w.plan.refresh + max(w.plan.staleAfter, time.Minute) + 10*time.Second)
 	w.trace("settled")
+	w.settled = true
 	for _, p := range w.pods {
 		answers := w.askEach(p, w.replicas)
 		w.compare("replicas-differ", answers)
@@ -177,11 +178,19 @@ func (w *world) mustRefuse(a *outcome) {
 	}
 }
 
+// strictly marks invariants of seeds whose policy refuses what is unknown.
+func (w *world) strictly() string {
+	if w.plan.strict {
+		return "-strict"
+	}
+	return ""
+}
+
 // mustNotRead: a good pod that was asked for before costs no read.
 func (w *world) mustNotRead(answers []outcome) {
 	for i := range answers {
 		if a := &answers[i]; a.good && a.allowed && a.reads > 0 && a.pod.class != "foreign" && !w.plan.mute {
-			w.violate("reads-good", "%s on %s: %d reads for a good pod that was asked for before", a.pod, a.replica, a.reads)
+			w.violate("reads-good"+w.strictly(), "%s on %s: %d reads for a good pod that was asked for before", a.pod, a.replica, a.reads)
 		}
 	}
 }

@@ -26,6 +26,7 @@ type plan struct {
 	gap                time.Duration // between two of them, at most
 	faults, rotations  bool
 	restores, restarts bool
+	strict             bool          // the policy refuses what is unknown
 	mute               bool          // one watch stays silent to the end
 	lifetime           time.Duration // of bound tokens
 }
@@ -36,6 +37,7 @@ func newPlan(r *source) plan {
 		watchList: r.chance(60), chaos: r.between(30*time.Second, 120*time.Second), gap: r.between(300*time.Millisecond, 4*time.Second),
 		faults: r.chance(60), rotations: r.chance(80), restores: r.chance(30), restarts: r.chance(50),
 	}
+	p.strict = r.chance(20)
 	p.mute = p.faults && r.chance(25)
 	p.lifetime = r.between(time.Minute, 20*time.Minute)
 	p.settle = p.refresh * time.Duration(3+r.IntN(6))
@@ -56,6 +58,7 @@ type world struct {
 	pods     []*podCase
 	began    time.Time
 	added    int // replicas so far
+	settled  bool
 
 	mu          sync.Mutex
 	signer      *signingKey // of the controller manager
@@ -115,9 +118,10 @@ func newWorld(seed uint64) *world {
 	for i := range w.plan.servers {
 		w.servers = append(w.servers, &server{world: w, index: i, up: true, stopped: make(chan struct{}), keys: []*signingKey{w.signer}, ca: w.rootCA})
 	}
-	for name, fields := range policies() {
+	for name, fields := range policies(w.plan.strict) {
 		w.store.put(&object{id: id{"tokenpolicies", "", name}, uid: w.newUID(), fields: fields})
 	}
+	w.store.put(&object{id: id{"configmaps", ownNamespace, "tokenward-signing-keys"}, uid: w.newUID()})
 	for _, ns := range namespaces() {
 		w.furnish(ns)
 		w.pods = append(w.pods, cases(ns)...)
@@ -166,7 +170,7 @@ func (w *world) count(replica string, c *call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.requests++
-	if c.verb() == "get" {
+	if c.verb() == "get" && c.namespace != ownNamespace {
 		w.reads[replica]++
 	}
 	w.lines = append(w.lines, line{time.Now(), "%s: %s %s/%s/%s partial=%t", []any{replica, c.verb(), c.resource, c.namespace, c.name, c.partial}})
