@@ -16,6 +16,7 @@ func knownDefects() map[string]string {
 
 		"added-replica-differs-key":     "a new replica knows nothing of keys that were published before",
 		"added-replica-differs-foreign": "the same, of a key that never was",
+		"reads-good-strict":             "onUnknown: Deny reads whole Secrets for each good pod",
 		"good-refused-ca":               "a chain that is newer than the last refresh: a ca.crt is called stale",
 		"replicas-differ-ca":            "how long a replica has run decides whether chains are all",
 		"replicas-differ-padded":        "the same as bad-admitted-padded and replicas-differ-ca",

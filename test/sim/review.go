@@ -97,7 +97,8 @@ func (w *world) ask(p *podCase, to *replica) outcome {
 	w.trace("review %s on %s: allowed=%t good=%t bad=%q mixed=%t reads=%d took=%s %s",
 		p, to.name, out.allowed, out.good, out.bad, out.mixed, out.reads, took, out.message)
 	// A strict policy may refuse whatever can't be found out in time.
-	if out.good && !out.allowed && (!w.plan.strict || (w.settled && p.class != "foreign")) {
+	// One that asks for too much is refused for it.
+	if out.good && !out.allowed && (p.padding == 0 || !w.plan.strict) && (!w.plan.strict || (w.settled && p.class != "foreign")) {
 		w.violate("good-refused-"+classOf(p, out.message), "%s on %s: %s", p, to.name, out.message)
 	}
 	return out
@@ -120,5 +121,9 @@ func classOf(p *podCase, message string) string {
 
 // askSoon sends a review in the background.
 func (w *world) askSoon(p *podCase, to *replica) {
-	w.tasks.Go(func() { w.ask(p, to) })
+	w.mu.Lock()
+	w.later++ // each at an instant of its own
+	wait := time.Duration(noise(w.seed, "ask", w.later) % 100_000)
+	w.mu.Unlock()
+	w.after(wait, func() { w.ask(p, to) })
 }

@@ -44,6 +44,7 @@ func run(seed uint64) *result {
 	w := newWorld(seed)
 	w.trace("plan %+v", w.plan)
 	for range w.plan.replicas {
+		time.Sleep(w.random.between(time.Microsecond, time.Second))
 		r, err := w.addReplica()
 		if err != nil {
 			return w.result()

@@ -57,6 +57,7 @@ type answer struct {
 
 // call is a request, taken apart.
 type call struct {
+	from                      string // the replica
 	method                    string
 	resource, namespace, name string
 	subresource               string

@@ -84,6 +84,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = r.Body.Close()
 	}
 	c := callOf(r, body)
+	if c != nil {
+		c.from = t.replica
+	}
 	use, what := "objects", r.URL.Path+"?"+r.URL.Query().Get("fieldSelector")+r.Header.Get("Accept")
 	if c != nil && c.resource == discovery {
 		use = discovery

@@ -98,6 +98,8 @@ func (w *watching) run(send func([]byte) error) {
 			wake.Stop()
 			return
 		case <-changed:
+			// No two watches deliver at the same instant.
+			time.Sleep(time.Duration(noise(world.seed, "deliver", c.from, c.resource, c.query("fieldSelector"), w.position) % 900_000))
 		case <-world.faultsChanged():
 		case <-wake.C:
 		case <-bookmark.C:

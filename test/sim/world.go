@@ -74,6 +74,7 @@ type world struct {
 	uids        int
 
 	reviews    int
+	later      int            // reviews that were sent in the background
 	reads      map[string]int // of single objects, by replica
 	requests   int
 	goroutines int // that there were before
