@@ -56,6 +56,7 @@ func run(seed uint64) *result {
 	for _, r := range w.replicas {
 		r.end()
 	}
+	time.Sleep(10 * time.Second) // reads under way end by their own deadlines
 	return w.result()
 }
 

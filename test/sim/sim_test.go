@@ -52,18 +52,48 @@ func alone() {
 func play(t *testing.T, seed uint64) (out *result) {
 	t.Helper()
 	rand.Seed(int64(seed)) //nolint:staticcheck // Reflectors take their jitter from there
-	began := cpu()
+	began, before := cpu(), stacks()
 	defer func() {
 		if p := recover(); p != nil {
 			if out == nil {
 				out = &result{Seed: seed, trace: func() string { return "" }}
 			}
-			out.Violations = append(out.Violations, violation{"leftover", fmt.Sprint(p)})
+			out.Violations = append(out.Violations, violation{"leftover", fmt.Sprintf("%v: %v", p, leftovers(before))})
 		}
 		out.CPU = cpu() - began
 	}()
 	synctest.Test(t, func(*testing.T) { out = run(seed) })
 	return out
+}
+
+// stacks are those of all goroutines.
+func stacks() []string {
+	text := make([]byte, 4<<20)
+	return strings.Split(string(text[:runtime.Stack(text, true)]), "\n\n")
+}
+
+// leftovers are the functions that goroutines of a bubble wait in which has ended.
+func leftovers(before []string) []string {
+	known := map[string]bool{}
+	for _, s := range before {
+		known[goroutineID(s)] = true
+	}
+	var found []string
+	for _, s := range stacks() {
+		if lines := strings.Split(s, "\n"); strings.Contains(lines[0], "synctest bubble") && !known[goroutineID(s)] {
+			var frames []string
+			for i := 1; i < len(lines) && len(frames) < 3; i += 2 {
+				frames = append(frames, lines[i])
+			}
+			found = append(found, strings.Join(frames, " < "))
+		}
+	}
+	return found
+}
+
+func goroutineID(stack string) string {
+	id, _, _ := strings.Cut(stack, " [")
+	return id
 }
 
 // cpu is the processor time that this process has used.
