@@ -125,7 +125,12 @@ func (w *world) judgeToken(t *token, out *truth) {
 	} else if left < 0 {
 		out.good = false
 	}
-	takes, refuses := w.takers(t.key)
+	// A forged token that names a key of some API servers alone: whoever has not
+	// met one of these can't tell.
+	if named, others := w.takers(func(k *signingKey) bool { return k.id == t.named }); named > 0 && others > 0 {
+		out.mixed = true
+	}
+	takes, refuses := w.takers(func(k *signingKey) bool { return k == t.key })
 	switch {
 	case takes == 0 && refuses > 0:
 		out.isBad(badKey)
@@ -136,14 +141,14 @@ func (w *world) judgeToken(t *token, out *truth) {
 	}
 }
 
-// takers counts the API servers that answer, by whether they take a key.
-func (w *world) takers(k *signingKey) (takes, refuses int) {
+// takers counts the API servers that answer, by whether they have such a key.
+func (w *world) takers(is func(*signingKey) bool) (takes, refuses int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range w.servers {
 		switch {
 		case !s.up:
-		case slices.Contains(s.keys, k):
+		case slices.ContainsFunc(s.keys, is):
 			takes++
 		default:
 			refuses++

@@ -95,6 +95,7 @@ var keyRing = sync.OnceValue(func() map[string]*signingKey { //nolint:gochecknog
 type token struct {
 	text       string
 	key        *signingKey // that signed it
+	named      string      // the key id in its header
 	legacy     bool
 	foreign    bool // another cluster's
 	namespace  string
@@ -128,7 +129,7 @@ func (w *world) mint(t token, by *signingKey, keyID string) string {
 	if keyID != "" {
 		header["kid"] = keyID
 	}
-	t.key, t.text = by, by.sign(header, t.claims(time.Now()))
+	t.key, t.named, t.text = by, keyID, by.sign(header, t.claims(time.Now()))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tokens[t.text] = &t
