@@ -62,10 +62,9 @@ func (w *world) start(name string) (*replica, error) {
 	for _, part := range []func(context.Context) error{source.Start, inv.Start} {
 		r.parts.Go(func() { _ = part(ctx) })
 	}
-	r.handler = &admission.Handler{
-		Path: "/validate/pods", Decode: admission.Pods, AtMost: v1alpha1.Deny, Policies: source, Source: inv,
-		Ready: r.ready, Now: time.Now, Metrics: m, Log: log,
-	}
+	r.handler = &admission.Handler{Decode: admission.Pods, AtMost: v1alpha1.Deny, Endpoint: admission.Endpoint{
+		Path: "/validate/pods", Policies: source, Source: inv, Ready: r.ready, Now: time.Now, Metrics: m, Log: log,
+	}}
 	return r, nil
 }
 
