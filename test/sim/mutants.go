@@ -10,14 +10,14 @@ import (
 )
 
 // mutant is a defect, put back into the sources: what it is, which invariant must
-// catch it, and what to replace in which files.
+// catch it, and what to replace in which packages.
 //
 // A file in mutants/ has the name and one line each "about:", "caught by:" (any
 // one of these invariants), and then edits:
 //
-//	file: pkg/inventory/reader.go
+//	package: pkg/inventory
 //	<<<<
-//	text that is there exactly once
+//	text that is there exactly once, in whatever file
 //	====
 //	what stands there instead
 //	>>>>
@@ -27,7 +27,7 @@ type mutant struct {
 	edits       []edit
 }
 
-type edit struct{ file, old, new string }
+type edit struct{ directory, old, new string }
 
 func readMutants(directory string) ([]mutant, error) {
 	files, err := filepath.Glob(filepath.Join(directory, "*.txt"))
@@ -69,14 +69,14 @@ func parseMutant(text string) (mutant, error) {
 			m.about = value
 		case name == "caught by":
 			m.caughtBy = strings.Split(value, ", ")
-		case name == "file":
-			m.edits = append(m.edits, edit{file: value})
+		case name == "package":
+			m.edits = append(m.edits, edit{directory: value})
 		case strings.TrimSpace(line) != "":
 			return m, fmt.Errorf("what is %q?", line)
 		}
 	}
 	if m.about == "" || len(m.caughtBy) == 0 || len(m.edits) == 0 {
-		return m, errors.New("about, caught by and file must be given")
+		return m, errors.New("about, caught by and package must be given")
 	}
 	return m, nil
 }
@@ -85,19 +85,10 @@ func parseMutant(text string) (mutant, error) {
 // directory. The sources themselves stay as they are.
 func (m *mutant) overlay(root, directory string) (string, error) {
 	texts := map[string]string{}
-	for _, e := range m.edits {
-		path := filepath.Join(root, e.file)
-		if texts[path] == "" {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return "", err
-			}
-			texts[path] = string(text)
+	for i := range m.edits {
+		if err := m.edits[i].apply(root, texts); err != nil {
+			return "", fmt.Errorf("%w; bring mutants/%s.txt up to date", err, m.name)
 		}
-		if n := strings.Count(texts[path], e.old); n != 1 {
-			return "", fmt.Errorf("%s has the text to replace %d times, not once; bring mutants/%s.txt up to date:\n%s", e.file, n, m.name, e.old)
-		}
-		texts[path] = strings.Replace(texts[path], e.old, e.new, 1)
 	}
 	replace := map[string]string{}
 	for path, text := range texts {
@@ -113,4 +104,33 @@ func (m *mutant) overlay(root, directory string) (string, error) {
 	}
 	file := filepath.Join(directory, "overlay.json")
 	return file, os.WriteFile(file, text, 0o600)
+}
+
+// apply changes the one file that has the text. texts has those that were changed
+// before.
+func (e *edit) apply(root string, texts map[string]string) error {
+	files, err := filepath.Glob(filepath.Join(root, e.directory, "*.go"))
+	if err != nil {
+		return err
+	}
+	found, where := 0, ""
+	for _, path := range files {
+		text, changed := texts[path]
+		if !changed {
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			text = string(raw)
+		}
+		if n := strings.Count(text, e.old); n > 0 && !strings.HasSuffix(path, "_test.go") {
+			found, where = found+n, path
+			texts[path] = text
+		}
+	}
+	if found != 1 {
+		return fmt.Errorf("%s has this %d times, not once:\n%s", e.directory, found, e.old)
+	}
+	texts[where] = strings.Replace(texts[where], e.old, e.new, 1)
+	return nil
 }
