@@ -58,7 +58,9 @@ func (w *world) someReplica() *replica { return pick(w.random, w.replicas) }
 
 func (w *world) reviewSomething() {
 	for range 1 + w.random.IntN(3) {
-		w.askSoon(pick(w.random, w.pods), w.someReplica())
+		if p := pick(w.random, w.pods); p.padding == 0 || w.random.chance(30) {
+			w.askSoon(p, w.someReplica())
+		}
 	}
 }
 

@@ -12,4 +12,9 @@
 // (pods.go, review.go), the oracle (oracle.go), and the phases of a run with the
 // invariants (run.go). What the simulator needs of the code under test stands in
 // replica.go and policies.go alone.
+//
+// "make sim SEEDS=1000" plays seeds and sums up; "go test ./test/sim -run 'TestSeed$'
+// -v -seed N" replays one with its trace. known.go names the invariants that do not
+// hold yet; testdata/seeds.txt keeps seeds that failed. "make sim-mutants" puts the
+// defects of mutants/ back, one at a time, and sees that each is caught.
 package sim

@@ -109,6 +109,8 @@ func classOf(p *podCase, message string) string {
 	switch {
 	case p.class != "":
 		return p.class
+	case strings.Contains(message, " more (TokenPolicy"):
+		return "cut"
 	case strings.Contains(message, "ca.crt that"):
 		return badCA
 	case strings.Contains(message, "signing key"), strings.Contains(message, "signature"):

@@ -160,11 +160,27 @@ func (w *world) compare(invariant string, answers []outcome) {
 			return
 		case a.allowed != first.allowed || a.message != first.message:
 			if !a.mixed && !first.mixed {
-				w.violate(invariant+"-"+classOf(a.pod, first.message+a.message), "%s: %s says %t %q, %s says %t %q",
+				w.violate(invariant+"-"+classOf(a.pod, difference(first.message, a.message)), "%s: %s says %t %q, %s says %t %q",
 					a.pod, first.replica, first.allowed, first.message, a.replica, a.allowed, a.message)
 			}
 		}
 	}
+}
+
+// difference is what the longer of two messages has beyond what both begin with,
+// from the beginning of a finding on.
+func difference(a, b string) string {
+	if len(a) < len(b) {
+		a, b = b, a
+	}
+	n := 0
+	for n < len(b) && a[n] == b[n] {
+		n++
+	}
+	if start := strings.LastIndex(a[:n], " ("); n > 20 && start >= 0 {
+		return a[start:]
+	}
+	return a
 }
 
 // maxReads bounds what one review reads.

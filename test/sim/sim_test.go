@@ -253,7 +253,7 @@ func judge(t *testing.T, results []*result) {
 	shown := map[string]int{}
 	for _, r := range results {
 		for _, v := range r.Violations {
-			if knownDefects()[v.Invariant] != "" {
+			if known(v.Invariant) != "" {
 				continue
 			}
 			if shown[v.Invariant]++; shown[v.Invariant] <= 3 {
@@ -279,7 +279,7 @@ func summary(results []*result, took time.Duration) string {
 		}
 		fails := false
 		for _, v := range r.Violations {
-			fails = fails || knownDefects()[v.Invariant] == ""
+			fails = fails || known(v.Invariant) == ""
 			if s := broken[v.Invariant]; !slices.Contains(s, r.Seed) {
 				broken[v.Invariant] = append(s, r.Seed)
 			}
@@ -299,11 +299,11 @@ func summary(results []*result, took time.Duration) string {
 	}
 	fmt.Fprintf(&out, "\nsimulated   %s, in %s, with %s of CPU\n", simulated.Round(time.Second), took.Round(100*time.Millisecond), used.Round(100*time.Millisecond))
 	for _, k := range slices.Sorted(maps.Keys(broken)) {
-		known := ""
-		if why := knownDefects()[k]; why != "" {
-			known = " (known: " + why + ")"
+		why := known(k)
+		if why != "" {
+			why = " (known: " + why + ")"
 		}
-		fmt.Fprintf(&out, "broken      %s%s: %d seeds, such as %v\n", k, known, len(broken[k]), broken[k][:min(len(broken[k]), 5)])
+		fmt.Fprintf(&out, "broken      %s%s: %d seeds, such as %v\n", k, why, len(broken[k]), broken[k][:min(len(broken[k]), 5)])
 	}
 	return out.String()
 }

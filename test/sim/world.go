@@ -195,8 +195,14 @@ func (w *world) violate(invariant, format string, args ...any) {
 	w.trace("VIOLATION "+invariant+": "+format, args...)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.injected[faultRestore] > 0 {
+		invariant += restored
+	}
 	w.violations = append(w.violations, violation{invariant, fmt.Sprintf(format, args...)})
 }
+
+// restored marks invariants that did not hold in a world where etcd was restored.
+const restored = "-restored"
 
 // clock is a time as traces tell it: since the bubble's clock began.
 func clock(t time.Time) string {
