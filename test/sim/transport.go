@@ -110,7 +110,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.world.count(t.replica, c)
 	fault := t.world.faultOf(t.replica, conn.server, c, n/7919)
 	c.silent = func() bool { return t.world.silentFor(t.replica, conn.server, c) }
-	a, err := t.failed(r.Context(), conn, c, fault, n)
+	a, err := t.failed(r.Context(), conn, fault, n)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func pause(ctx context.Context, stopped <-chan struct{}, d time.Duration) error 
 }
 
 // failed does what a fault does to a request: an answer, an error, or just time.
-func (t *transport) failed(ctx context.Context, conn *conn, c *call, fault faultKind, n uint64) (*answer, error) {
+func (t *transport) failed(ctx context.Context, conn *conn, fault faultKind, n uint64) (*answer, error) {
 	var a answer
 	switch fault {
 	case failError:
