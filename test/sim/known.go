@@ -8,7 +8,6 @@ func knownDefects() map[string]string {
 	return map[string]string{
 		"good-refused-ca":           "a chain that is newer than the last refresh: a ca.crt is called stale",
 		"bad-admitted-key":          "token-valid does not ask yet whether a key is gone",
-		"bad-admitted-debug":        "an optional volume that an ephemeral container mounts is not judged",
 		"bad-admitted-binary":       "the environment's configMapKeyRef is looked for in binaryData",
 		"bad-admitted-padded":       "optional references spend the reads that confirm a refusal",
 		"replicas-differ-padded":    "the same, and replicas-differ-ca",

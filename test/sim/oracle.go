@@ -36,7 +36,7 @@ func (w *world) judge(p *podCase) truth {
 	}
 	if out.bad != "" {
 		out.good = false
-		if p.class != "" {
+		if p.class != "" && (p.padding > 0 || out.bad == badObject || out.bad == badToken) {
 			out.bad = p.class
 		}
 	}

@@ -107,7 +107,7 @@ func (w *world) ask(p *podCase, to *replica) outcome {
 // classOf tells what a refusal is about.
 func classOf(p *podCase, message string) string {
 	switch {
-	case p.class != "":
+	case p.class == "foreign", p.padding > 0:
 		return p.class
 	case strings.Contains(message, " more (TokenPolicy"):
 		return "cut"
