@@ -60,6 +60,17 @@ test-all: test cluster-oldest ## Run all tests, and those against an API server 
 test-browser: ## Click through the audit's page in Chromium, which must be installed
 	go test -tags=browser -count=1 $(TESTFLAGS) ./test/browser
 
+SEEDS ?= 1000
+FROM ?= 1
+
+.PHONY: sim
+sim: ## Simulate replicas, API servers, keys and faults: SEEDS (1000) runs in virtual time (2 minutes)
+	go test ./test/sim -count=1 -v -timeout=0 -run '^TestSeeds$$' -seeds $(SEEDS) -from $(FROM)
+
+.PHONY: sim-mutants
+sim-mutants: ## Put each defect of test/sim/mutants back and see that the simulator catches it (20 minutes)
+	go test ./test/sim -count=1 -v -timeout=0 -run '^TestMutants$$' -mutants
+
 .PHONY: verify
 verify: bin/tools/golangci-lint verify-chart ## Lint, and check that generated files are fresh
 	bin/tools/golangci-lint run ./...
