@@ -1,4 +1,4 @@
-package e2e
+package audit
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // The size of the cluster that is audited, namespace by namespace.
@@ -58,7 +58,7 @@ func plant(t *testing.T, c kubernetes.Interface, seed uint64) *planted {
 	for i := range auditNamespaces {
 		name := fmt.Sprintf("audit-%02d", i)
 		p.namespaces = append(p.namespaces, name)
-		p.dead[name] = mint(t, jose.RS256, key, "a-key-of-yesterday", map[string]any{
+		p.dead[name] = harness.Mint(t, jose.RS256, key, "a-key-of-yesterday", map[string]any{
 			"iss": "kubernetes/serviceaccount", "sub": "system:serviceaccount:" + name + ":robot",
 			"kubernetes.io/serviceaccount/namespace": name, "kubernetes.io/serviceaccount/secret.name": "robot-old",
 			"kubernetes.io/serviceaccount/service-account.name": "robot", "kubernetes.io/serviceaccount/service-account.uid": "1",
@@ -73,7 +73,7 @@ func plant(t *testing.T, c kubernetes.Interface, seed uint64) *planted {
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, func() error {
+	harness.WaitUntil(t, func() error {
 		n := 0
 		for _, ns := range p.namespaces {
 			list, err := c.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{ResourceVersion: "0"})
@@ -108,71 +108,50 @@ func variable(secret, key string) func(*corev1.PodSpec) {
 	}
 }
 
-func configVolume(name string) func(*corev1.PodSpec) {
-	return func(s *corev1.PodSpec) {
-		volume := corev1.Volume{Name: fmt.Sprintf("v%d", len(s.Volumes))}
-		volume.ConfigMap = &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}}
-		s.Volumes = append(s.Volumes, volume)
-		s.Containers[0].VolumeMounts = append(s.Containers[0].VolumeMounts, corev1.VolumeMount{Name: volume.Name, MountPath: "/mnt/" + volume.Name})
-	}
-}
-
-func all(changes ...func(*corev1.PodSpec)) func(*corev1.PodSpec) {
-	return func(s *corev1.PodSpec) {
-		for _, c := range changes {
-			c(s)
-		}
-	}
-}
-
-func account(name string) func(*corev1.PodSpec) {
-	return func(s *corev1.PodSpec) { s.ServiceAccountName = name }
-}
-
 // goodKind returns a workload without a fault, of several kinds.
 func goodKind(r *mathrand.Rand) plantedKind {
 	secret := fmt.Sprintf("plain-%02d", r.IntN(auditSecrets-3))
 	switch r.IntN(6) {
 	case 0:
-		return plantedKind{change: all(noToken, variable(secret, "user"))}
+		return plantedKind{change: harness.All(noToken, variable(secret, "user"))}
 	case 1:
-		return plantedKind{change: all(noToken, secretVolume("not-there", true))}
+		return plantedKind{change: harness.All(noToken, harness.SecretVolume("not-there", true))}
 	case 2:
-		return plantedKind{change: all(noToken, func(s *corev1.PodSpec) {
+		return plantedKind{change: harness.All(noToken, func(s *corev1.PodSpec) {
 			s.Volumes = append(s.Volumes, corev1.Volume{Name: "unused", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "nobody"}}})
 		})}
 	case 3:
-		return plantedKind{change: all(noToken, configVolume("settings"))}
+		return plantedKind{change: harness.All(noToken, harness.ConfigVolume("settings"))}
 	case 4:
 		return plantedKind{change: noToken}
 	}
-	return plantedKind{change: all(noToken, secretVolume(secret, false)), mounts: secret}
+	return plantedKind{change: harness.All(noToken, harness.SecretVolume(secret, false)), mounts: secret}
 }
 
 // faults are all kinds of workloads with a fault.
 func faultKinds() []plantedKind {
 	return []plantedKind{
-		{change: all(noToken, secretVolume("gone", false)), want: []string{"secret-exists Secret %s/gone absent"}},
-		{change: all(noToken, variable("plain-00", "nickname")), want: []string{"secret-key-exists Secret %s/plain-00 absent"}},
-		{change: all(noToken, configVolume("lost")), want: []string{"config-map-exists ConfigMap %s/lost absent"}},
+		{change: harness.All(noToken, harness.SecretVolume("gone", false)), want: []string{"secret-exists Secret %s/gone absent"}},
+		{change: harness.All(noToken, variable("plain-00", "nickname")), want: []string{"secret-key-exists Secret %s/plain-00 absent"}},
+		{change: harness.All(noToken, harness.ConfigVolume("lost")), want: []string{"config-map-exists ConfigMap %s/lost absent"}},
 		{
-			change: all(noToken, func(s *corev1.PodSpec) { s.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "registry"}} }),
+			change: harness.All(noToken, func(s *corev1.PodSpec) { s.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "registry"}} }),
 			want:   []string{"image-pull-secret-exists Secret %s/registry absent"},
 		},
 		{
-			change: all(noToken, secretVolume("robot-token", false)),
+			change: harness.All(noToken, harness.SecretVolume("robot-token", false)),
 			want:   []string{"token-own-account Secret %s/robot-token present", "token-long-lived Secret %s/robot-token present"},
 		},
 		{
-			change: all(account("robot"), variable("robot-token", "token")),
+			change: harness.All(harness.RunAs("robot"), variable("robot-token", "token")),
 			want:   []string{"token-in-environment Secret %s/robot-token present", "token-long-lived Secret %s/robot-token present"},
 		},
 		{
-			change: all(account("robot"), secretVolume("copied", false)),
+			change: harness.All(harness.RunAs("robot"), harness.SecretVolume("copied", false)),
 			want:   []string{"token-valid Secret %s/copied present", "token-long-lived Secret %s/copied present"},
 		},
 		{change: func(*corev1.PodSpec) {}, want: []string{"token-default-account ServiceAccount %s/default present"}},
-		{change: account("nobody"), want: []string{"service-account-exists ServiceAccount %s/nobody absent"}, noPods: true},
+		{change: harness.RunAs("nobody"), want: []string{"service-account-exists ServiceAccount %s/nobody absent"}, noPods: true},
 	}
 }
 
@@ -199,7 +178,7 @@ func (p *planted) fill(ctx context.Context, ns string, r *mathrand.Rand) error {
 			if k.noPods {
 				*k = plantedKind{change: noToken}
 			}
-			if _, err := p.client.CoreV1().Pods(ns).Create(ctx, pod(name, k.change), metav1.CreateOptions{}); err != nil {
+			if _, err := p.client.CoreV1().Pods(ns).Create(ctx, harness.Pod(name, k.change), metav1.CreateOptions{}); err != nil {
 				return err
 			}
 			p.expect("Pod "+ns+"/"+name, ns, k, 1)
@@ -214,7 +193,7 @@ func (p *planted) fill(ctx context.Context, ns string, r *mathrand.Rand) error {
 			left -= replicas
 		}
 		name := fmt.Sprintf("app-%02d", i)
-		if _, err := p.client.AppsV1().Deployments(ns).Create(ctx, auditDeployment(name, replicas, k.change), metav1.CreateOptions{}); err != nil {
+		if _, err := p.client.AppsV1().Deployments(ns).Create(ctx, harness.Deployment(name, replicas, k.change), metav1.CreateOptions{}); err != nil {
 			return err
 		}
 		if k.noPods {
@@ -236,15 +215,6 @@ func (p *planted) expect(workload, ns string, k *plantedKind, pods int) {
 	if k.mounts != "" && pods > 1 {
 		p.mounts[ns] = mounting{workload, k.mounts}
 	}
-}
-
-func auditDeployment(name string, replicas int, change func(*corev1.PodSpec)) *appsv1.Deployment {
-	n := int32(replicas)
-	labels := map[string]string{"app": name}
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
-	d.Spec.Replicas, d.Spec.Selector = &n, &metav1.LabelSelector{MatchLabels: labels}
-	d.Spec.Template.Labels, d.Spec.Template.Spec = labels, pod(name, change).Spec
-	return d
 }
 
 // objects makes what the workloads of a namespace point at.
@@ -282,7 +252,7 @@ func (p *planted) objects(ctx context.Context, ns string) error {
 	if _, err := core.ConfigMaps(ns).Create(ctx, settings, create); err != nil {
 		return err
 	}
-	return cluster.Eventually(ctx, patience, func(ctx context.Context) error {
+	return cluster.Eventually(ctx, harness.Patience, func(ctx context.Context) error {
 		s, err := core.Secrets(ns).Get(ctx, "robot-token", metav1.GetOptions{})
 		if err == nil && len(s.Data["token"]) == 0 {
 			err = errors.New("the token controller has not filled robot-token")

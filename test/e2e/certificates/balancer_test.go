@@ -1,4 +1,4 @@
-package e2e
+package certificates
 
 import (
 	"context"
@@ -6,41 +6,14 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
 	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
-
-// replica starts a webhook that makes its own certificate, as in a cluster.
-func replica(t *testing.T, kubeconfig string, flags ...string) *server {
-	t.Helper()
-	s := &server{port: freePort(t), health: freePort(t), metrics: freePort(t), exited: make(chan error, 1)}
-	// What is given last counts.
-	s.command = exec.Command(binary, append(flags,
-		"--kubeconfig="+kubeconfig, "--self-signed", "--webhook-host=127.0.0.1", "--webhook-port="+strconv.Itoa(s.port),
-		"--health-addr=127.0.0.1:"+strconv.Itoa(s.health), "--metrics-addr=127.0.0.1:"+strconv.Itoa(s.metrics), "--shutdown-delay=1s",
-	)...)
-	s.command.Stdout, s.command.Stderr = &s.log, &s.log
-	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { s.exited <- s.command.Wait() }()
-	t.Cleanup(func() {
-		_ = s.command.Process.Kill()
-		if t.Failed() {
-			lines := strings.Split(s.log.String(), "\n")
-			t.Logf("end of the log of the replica at %d:\n%s", s.port, strings.Join(lines[max(0, len(lines)-40):], "\n"))
-		}
-	})
-	return s
-}
 
 // pollReadiness is how often the balancer asks replicas whether they are ready.
 const pollReadiness = 50 * time.Millisecond
@@ -58,7 +31,7 @@ type serviceBalancer struct {
 }
 
 type backend struct {
-	server *server
+	server *harness.Server
 	ready  bool
 	stop   context.CancelFunc
 }
@@ -98,7 +71,7 @@ func accept(l net.Listener, handle func(net.Conn)) {
 }
 
 // add follows the readiness of a replica.
-func (b *serviceBalancer) add(s *server) {
+func (b *serviceBalancer) add(s *harness.Server) {
 	ctx, stop := context.WithCancel(context.Background())
 	added := &backend{server: s, stop: stop}
 	b.mu.Lock()
@@ -106,7 +79,7 @@ func (b *serviceBalancer) add(s *server) {
 	b.mu.Unlock()
 	go func() {
 		for ctx.Err() == nil {
-			code, _ := s.get(s.health, "/readyz")
+			code, _ := s.Get(s.Health, "/readyz")
 			b.mu.Lock()
 			added.ready = code == http.StatusOK
 			b.mu.Unlock()
@@ -119,7 +92,7 @@ func (b *serviceBalancer) add(s *server) {
 }
 
 // remove forgets a replica.
-func (b *serviceBalancer) remove(s *server) {
+func (b *serviceBalancer) remove(s *harness.Server) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var rest []*backend
@@ -136,7 +109,7 @@ func (b *serviceBalancer) remove(s *server) {
 // waitReady waits until so many replicas get connections.
 func (b *serviceBalancer) waitReady(t *testing.T, n int) {
 	t.Helper()
-	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
+	err := cluster.Eventually(t.Context(), harness.Patience, func(context.Context) error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		ready := 0
@@ -155,7 +128,7 @@ func (b *serviceBalancer) waitReady(t *testing.T, n int) {
 	}
 }
 
-func (b *serviceBalancer) next() *server {
+func (b *serviceBalancer) next() *harness.Server {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for range b.backends {
@@ -180,7 +153,7 @@ func (b *serviceBalancer) carry(in net.Conn) {
 		_ = in.Close()
 		return
 	}
-	relay(in, s.port, func(conns ...net.Conn) func() {
+	relay(in, s.Port, func(conns ...net.Conn) func() {
 		b.keep(conns...)
 		return func() { b.forget(conns...) }
 	})

@@ -1,4 +1,4 @@
-package e2e
+package certificates
 
 import (
 	"context"
@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // apiServerName is what the certificates of these tests are for.
@@ -77,9 +78,9 @@ func (s *signer) pair() tls.Certificate {
 func (s *signer) write(t *testing.T, dir, name string) {
 	t.Helper()
 	pair := s.pair()
-	crt, key := pemPair(t, &pair)
-	writeFile(t, filepath.Join(dir, name+".key"), key)
-	writeFile(t, filepath.Join(dir, name+".crt"), crt)
+	crt, key := harness.PemPair(t, &pair)
+	harness.WriteFile(t, filepath.Join(dir, name+".key"), key)
+	harness.WriteFile(t, filepath.Join(dir, name+".crt"), crt)
 }
 
 func (s *signer) client(t *testing.T, name string) *signer {
@@ -98,7 +99,7 @@ func admissionFiles(t *testing.T, cert *signer) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		writeFile(t, filepath.Join(dir, name), []byte(strings.ReplaceAll(string(text), "/etc/kubernetes/tokenward", dir)))
+		harness.WriteFile(t, filepath.Join(dir, name), []byte(strings.ReplaceAll(string(text), "/etc/kubernetes/tokenward", dir)))
 	}
 	return filepath.Join(dir, "admission.yaml")
 }
@@ -112,12 +113,17 @@ type webhookService struct {
 
 func newWebhookService(t *testing.T) webhookService {
 	t.Helper()
-	s := webhookService{namespace: "tokenward-system", name: "tokenward", network: newServiceNetwork(t)}
-	_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}, metav1.CreateOptions{})
+	network, l, err := newServiceNetwork(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	s := webhookService{namespace: "tokenward-system", name: "tokenward", network: network}
+	_, err = env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
-	made, err := client.CoreV1().Services(s.namespace).Create(t.Context(), &corev1.Service{
+	made, err := env.Client.CoreV1().Services(s.namespace).Create(t.Context(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: s.name},
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443}}},
 	}, metav1.CreateOptions{})
@@ -126,15 +132,15 @@ func newWebhookService(t *testing.T) webhookService {
 	}
 	s.clusterIP = made.Spec.ClusterIP
 	t.Cleanup(func() {
-		_ = client.CoreV1().Services(s.namespace).Delete(context.Background(), s.name, metav1.DeleteOptions{})
+		_ = env.Client.CoreV1().Services(s.namespace).Delete(context.Background(), s.name, metav1.DeleteOptions{})
 	})
 	return s
 }
 
 // pointAt sends the Service's calls to a process.
-func (s webhookService) pointAt(to *server) {
+func (s webhookService) pointAt(to *harness.Server) {
 	s.network.route(s.clusterIP, func(in net.Conn) {
-		relay(in, to.port, func(...net.Conn) func() { return func() {} })
+		relay(in, to.Port, func(...net.Conn) func() { return func() {} })
 	})
 }
 
@@ -142,7 +148,7 @@ func (s webhookService) pointAt(to *server) {
 // Service, and without mercy for a webhook that does not answer.
 func (s webhookService) register(t *testing.T, namespace string, ca []byte) {
 	t.Helper()
-	config := loadConfiguration(t)
+	config := env.Webhooks(t)
 	fail := admissionregistrationv1.Fail
 	w := config.Webhooks[0]
 	w.FailurePolicy, w.ClientConfig.CABundle = &fail, ca
@@ -150,7 +156,7 @@ func (s webhookService) register(t *testing.T, namespace string, ca []byte) {
 		{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{namespace}},
 	}
 	config.Name, config.GenerateName, config.Webhooks = "", "tokenward-", []admissionregistrationv1.ValidatingWebhook{w}
-	api := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	api := env.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	made, err := api.Create(t.Context(), config, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -162,12 +168,12 @@ func (s webhookService) register(t *testing.T, namespace string, ca []byte) {
 func (s webhookService) another(t *testing.T, flags map[string][]string) kubernetes.Interface {
 	t.Helper()
 	flags["egress-selector-config-file"] = []string{s.network.egress}
-	a, err := plane.StartAnother(plane.Config, flags)
+	a, err := env.Plane.StartAnother(env.Plane.Config, flags)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Stop)
-	config := rest.CopyConfig(plane.Config)
+	config := rest.CopyConfig(env.Plane.Config)
 	config.Host = "https://" + a.Address
 	c, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -178,14 +184,14 @@ func (s webhookService) another(t *testing.T, flags map[string][]string) kuberne
 
 // startFor runs a webhook for the API servers that a CA knows, with the
 // certificate of its Service.
-func (s webhookService) startFor(t *testing.T, serving *signer, clientCA []byte, flags ...string) *server {
+func (s webhookService) startFor(t *testing.T, serving *signer, clientCA []byte, flags ...string) *harness.Server {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "clients.crt")
-	writeFile(t, file, clientCA)
+	harness.WriteFile(t, file, clientCA)
 	certs := t.TempDir()
 	host := s.name + "." + s.namespace + ".svc"
 	serving.sign(t, &x509.Certificate{DNSNames: []string{host}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}).write(t, certs, "tls")
-	w := startWebhook(t, append([]string{"--cert-dir=" + certs, "--client-ca=" + file}, flags...)...)
+	w := env.StartWebhook(t, append([]string{"--cert-dir=" + certs, "--client-ca=" + file}, flags...)...)
 	s.pointAt(w)
 	return w
 }
@@ -198,25 +204,25 @@ func dryRun(ctx context.Context, c kubernetes.Interface, namespace string, p *co
 
 func TestOnlyAnAPIServerWithTheRightCertificateIsAnswered(t *testing.T) {
 	clients, serving := newSigner(t), newSigner(t)
-	clientCA, servingCA := pemCertificate(clients.cert.Raw), pemCertificate(serving.cert.Raw)
+	clientCA, servingCA := harness.PemCertificate(clients.cert.Raw), harness.PemCertificate(serving.cert.Raw)
 	service := newWebhookService(t)
-	policy := "--policy-file=" + policyFile(t, secretExists("Deny", ""))
-	ns := newNamespace(t)
+	policy := "--policy-file=" + harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", ""))
+	ns := env.NewNamespace(t)
 	service.register(t, ns, servingCA)
 	configured := service.another(t, map[string][]string{"admission-control-config-file": {admissionFiles(t, clients.client(t, apiServerName))}})
 	unconfigured := service.another(t, map[string][]string{})
 	// refused waits for what an API server says that the webhook does not answer:
 	// at first it may not know the Service or the webhook.
-	refused := func(c kubernetes.Interface, w *server, reason string) {
+	refused := func(c kubernetes.Interface, w *harness.Server, reason string) {
 		t.Helper()
-		err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
-			switch err := dryRun(ctx, c, ns, pod("fine")); {
+		err := cluster.Eventually(t.Context(), harness.Patience, func(ctx context.Context) error {
+			switch err := dryRun(ctx, c, ns, harness.Pod("fine")); {
 			case err == nil:
 				return errors.New("the webhook answered")
 			case !strings.Contains(err.Error(), "failed calling webhook"):
 				return err
 			}
-			if w.metric(t, "tokenward_clients_refused_total", `reason="`+reason+`"`) == 0 {
+			if w.Metric(t, "tokenward_clients_refused_total", `reason="`+reason+`"`) == 0 {
 				return fmt.Errorf("nobody was refused as %s", reason)
 			}
 			return nil
@@ -227,62 +233,62 @@ func TestOnlyAnAPIServerWithTheRightCertificateIsAnswered(t *testing.T) {
 	}
 
 	w := service.startFor(t, serving, clientCA, "--client-name="+apiServerName, policy)
-	err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
-		if err := dryRun(ctx, configured, ns, pod("bad", secretVolume("gone", false))); err == nil || !strings.Contains(err.Error(), `Secret "gone"`) {
+	err := cluster.Eventually(t.Context(), harness.Patience, func(ctx context.Context) error {
+		if err := dryRun(ctx, configured, ns, harness.Pod("bad", harness.SecretVolume("gone", false))); err == nil || !strings.Contains(err.Error(), `Secret "gone"`) {
 			return fmt.Errorf("want a denial for the Secret, got %w", err)
 		}
-		return dryRun(ctx, configured, ns, pod("fine"))
+		return dryRun(ctx, configured, ns, harness.Pod("fine"))
 	})
 	if err != nil {
 		t.Fatalf("the API server that presents a certificate: %v", err)
 	}
-	if n := w.metric(t, "tokenward_clients_refused_total"); n != 0 {
+	if n := w.Metric(t, "tokenward_clients_refused_total"); n != 0 {
 		t.Errorf("%v connections were refused, the readiness check's perhaps", n)
 	}
-	if strings.Contains(w.log.String(), "handshake") {
+	if strings.Contains(w.Log.String(), "handshake") {
 		t.Error("a handshake that failed is logged where all were good")
 	}
 	refused(unconfigured, w, "missing")
-	mustContain(t, w.log.String(), "it presented no certificate")
+	harness.MustContain(t, w.Log.String(), "it presented no certificate")
 
 	// A connection that is open lives on: it ends with the process.
 	replace := func(clientCA []byte, flags ...string) {
 		t.Helper()
 		old := w
 		w = service.startFor(t, serving, clientCA, flags...)
-		if err := old.stop(t); err != nil {
+		if err := old.Stop(t); err != nil {
 			t.Fatal(err)
 		}
 	}
 	replace(clientCA, "--client-name=somebody-else", policy)
 	refused(configured, w, "name")
-	mustContain(t, w.log.String(), apiServerName)
+	harness.MustContain(t, w.Log.String(), apiServerName)
 
-	replace(pemCertificate(newSigner(t).cert.Raw), policy)
+	replace(harness.PemCertificate(newSigner(t).cert.Raw), policy)
 	refused(configured, w, "untrusted")
 }
 
 func TestOtherClientsAreRefusedInTheHandshake(t *testing.T) {
 	clients := newSigner(t)
 	file := filepath.Join(t.TempDir(), "clients.crt")
-	writeFile(t, file, pemCertificate(clients.cert.Raw))
-	s := startWebhook(t, "--client-ca="+file, "--client-name="+apiServerName)
+	harness.WriteFile(t, file, harness.PemCertificate(clients.cert.Raw))
+	s := env.StartWebhook(t, "--client-ca="+file, "--client-name="+apiServerName)
 	good, next := clients.client(t, apiServerName), newSigner(t)
 	call := func(cert *signer) error {
-		a := s.asker(t)
+		a := s.Asker(t)
 		if cert != nil {
-			a.tls.Certificates = []tls.Certificate{cert.pair()}
+			a.TLS.Certificates = []tls.Certificate{cert.pair()}
 		}
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.url, strings.NewReader(string(reviewBody(t, pod("p")))))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.URL, strings.NewReader(string(harness.ReviewBody(t, harness.Pod("p")))))
 		if err != nil {
 			return err
 		}
 		request.Header.Set("Content-Type", "application/json")
-		response, err := a.client.Do(request)
+		response, err := a.Client.Do(request)
 		if err != nil {
 			return err
 		}
-		a.client.CloseIdleConnections()
+		a.Client.CloseIdleConnections()
 		if response.StatusCode != http.StatusOK {
 			return fmt.Errorf("status %s", response.Status)
 		}
@@ -298,18 +304,18 @@ func TestOtherClientsAreRefusedInTheHandshake(t *testing.T) {
 			t.Errorf("%s: answered", name)
 		}
 	}
-	writeFile(t, file, pemCertificate(next.cert.Raw))
-	waitLog(t, s, "Client CA reloaded")
+	harness.WriteFile(t, file, harness.PemCertificate(next.cert.Raw))
+	harness.WaitLog(t, s, "Client CA reloaded")
 	if err := call(good); err == nil {
 		t.Error("a certificate of the authority that was taken away is answered")
 	}
 	if err := call(next.client(t, apiServerName)); err != nil {
 		t.Errorf("a certificate of the new authority: %v", err)
 	}
-	if code, body := s.get(s.health, "/readyz"); code != http.StatusOK {
+	if code, body := s.Get(s.Health, "/readyz"); code != http.StatusOK {
 		t.Errorf("/readyz: %d %s", code, body)
 	}
-	if code, _ := s.get(s.metrics, "/metrics"); code != http.StatusOK {
+	if code, _ := s.Get(s.Metrics, "/metrics"); code != http.StatusOK {
 		t.Errorf("/metrics, which is on a port of its own: %d", code)
 	}
 }

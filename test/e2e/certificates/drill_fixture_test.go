@@ -1,4 +1,4 @@
-package e2e
+package certificates
 
 import (
 	"context"
@@ -11,13 +11,13 @@ import (
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"tokenward.dev/tokenward/test/chart"
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // drillGround is a control plane that reaches Services.
@@ -29,34 +29,38 @@ type drillGround struct {
 
 func newDrillGround(t *testing.T) *drillGround {
 	t.Helper()
-	g := &drillGround{network: newServiceNetwork(t)}
-	g.plane, g.client = ownPlaneWith(t, map[string]string{"egress-selector-config-file": g.network.egress})
-	return g
+	return &drillGround{plane: env.Plane, client: env.Client, network: network}
 }
 
 // drill is a release of the chart with failurePolicy Fail, that makes its own
-// certificate: its rights, its flags, its webhook configurations. Its replicas
-// are processes behind a balancer, and a stream of pods should all pass.
+// certificate. Its replicas stand behind a balancer, and a stream of pods should
+// all pass.
 type drill struct {
-	*drillGround
-	*installation
-	ns       string // of the release
-	pods     string // the namespace that it is asked about
-	name     string // of the webhook configurations, and the Service
-	flags    []string
+	*harness.Deployed
+	ground   *drillGround
 	balancer *serviceBalancer
-	replicas []*server
 	stream   *stream
 }
 
-// register says how the API server is to reach a path of the webhook. The
-// release's own way, nil, is what production does: HTTP/1.1 to the Service's name.
-type register func(d *drill, path string) admissionregistrationv1.WebhookClientConfig
+// way is how the API server reaches the webhook.
+type way string
 
-// byURL gets HTTP/2, since the host is local.
-func byURL(d *drill, path string) admissionregistrationv1.WebhookClientConfig {
-	url := "https://" + d.balancer.address + path
-	return admissionregistrationv1.WebhookClientConfig{URL: &url}
+const (
+	// byService is what production does: HTTP/1.1 to the Service's name.
+	byService way = "by Service"
+	// byURL gets HTTP/2, since the host is local.
+	byURL way = "by URL"
+)
+
+// clientConfig returns what to put in place of a release's own way, if anything.
+func (d *drill) clientConfig(how way) func(path string) admissionregistrationv1.WebhookClientConfig {
+	if how == byService {
+		return nil
+	}
+	return func(path string) admissionregistrationv1.WebhookClientConfig {
+		url := "https://" + d.balancer.address + path
+		return admissionregistrationv1.WebhookClientConfig{URL: &url}
+	}
 }
 
 // release installs the chart, without webhook configurations and replicas.
@@ -66,32 +70,26 @@ func (g *drillGround) release(t *testing.T, flags ...string) *drill {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &drill{drillGround: g, ns: made.Name, pods: made.Name + "-pods"}
-	_, err = g.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: d.pods}}, metav1.CreateOptions{})
+	pods := made.Name + "-pods"
+	_, err = g.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: pods}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	release := chart.Release{Name: d.ns, Namespace: d.ns}
-	d.name = release.Fullname()
-	d.installation = installIn(t, g.plane, release.With(map[string]any{"webhook": map[string]any{"failurePolicy": "Fail"}}))
-	deployment, err := chart.Into[appsv1.Deployment](d.objects, "Deployment")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, arg := range deployment.Spec.Template.Spec.Containers[0].Args {
-		d.flags = append(d.flags, strings.ReplaceAll(arg, "$(POD_NAMESPACE)", d.ns))
-	}
-	d.flags = append(d.flags, flags...)
+	release := chart.Release{Name: made.Name, Namespace: made.Name}
+	installed := harness.Install(t, g.plane, release.With(map[string]any{"webhook": map[string]any{"failurePolicy": "Fail"}}))
+	d := &drill{Deployed: harness.Deploy(t, g.client, installed), ground: g}
+	d.PodNamespace = pods
+	d.Flags = append(d.Flags, flags...)
 	return d
 }
 
 // start begins a drill: two replicas are ready, and pods pass.
-func (g *drillGround) start(t *testing.T, how register, flags ...string) *drill {
+func (g *drillGround) start(t *testing.T, how way, flags ...string) *drill {
 	t.Helper()
-	d := g.release(t, append([]string{"--policy-file=" + policyFile(t, strict)}, flags...)...)
+	d := g.release(t, append([]string{"--policy-file=" + harness.PolicyFile(t, harness.StrictPolicy)}, flags...)...)
 	d.balancer = newServiceBalancer(t)
 	d.prepare(t)
-	d.configure(t, how)
+	d.Configure(t, d.clientConfig(how))
 	for range 2 {
 		d.addReplica(t)
 	}
@@ -103,70 +101,32 @@ func (g *drillGround) start(t *testing.T, how register, flags ...string) *drill 
 // prepare makes what the pods of the stream need, and the Service.
 func (d *drill) prepare(t *testing.T) {
 	t.Helper()
-	waitUntil(t, func() error {
-		_, err := d.client.CoreV1().ServiceAccounts(d.pods).Get(t.Context(), "default", metav1.GetOptions{})
+	harness.WaitUntil(t, func() error {
+		_, err := d.Client.CoreV1().ServiceAccounts(d.PodNamespace).Get(t.Context(), "default", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		_, err = d.client.CoreV1().ConfigMaps(d.pods).Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
+		_, err = d.Client.CoreV1().ConfigMaps(d.PodNamespace).Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
 		return err
 	})
-	_, err := d.client.CoreV1().Secrets(d.pods).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "there"}}, metav1.CreateOptions{})
+	_, err := d.Client.CoreV1().Secrets(d.PodNamespace).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "there"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	service, err := chart.Into[corev1.Service](d.objects, "Service")
+	service, err := chart.Into[corev1.Service](d.Objects, "Service")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if service, err = d.client.CoreV1().Services(d.ns).Create(t.Context(), service, metav1.CreateOptions{}); err != nil {
+	if service, err = d.Client.CoreV1().Services(d.Namespace).Create(t.Context(), service, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	d.network.route(service.Spec.ClusterIP, d.balancer.carry)
+	d.ground.network.route(service.Spec.ClusterIP, d.balancer.carry)
 }
 
-// configure makes the release's webhook configurations, which have no caBundle.
-// They are asked about the namespace of the pods alone.
-func (d *drill) configure(t *testing.T, how register) {
+// addReplica starts one more replica behind the balancer, if there is one.
+func (d *drill) addReplica(t *testing.T) *harness.Server {
 	t.Helper()
-	only := metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{d.pods}}
-	change := func(selector, objects **metav1.LabelSelector, c *admissionregistrationv1.WebhookClientConfig) {
-		if *selector == nil { // policies have no namespace, and other tests have policies
-			*objects = &metav1.LabelSelector{MatchLabels: map[string]string{"no": "such"}}
-		} else {
-			(*selector).MatchExpressions = append((*selector).MatchExpressions, only)
-		}
-		if how != nil {
-			*c = how(d, *c.Service.Path)
-		}
-	}
-	v, err1 := d.validating()
-	m, err2 := d.mutating()
-	if err := errors.Join(err1, err2); err != nil {
-		t.Fatal(err)
-	}
-	for i := range v.Webhooks {
-		change(&v.Webhooks[i].NamespaceSelector, &v.Webhooks[i].ObjectSelector, &v.Webhooks[i].ClientConfig)
-	}
-	for i := range m.Webhooks {
-		change(&m.Webhooks[i].NamespaceSelector, &m.Webhooks[i].ObjectSelector, &m.Webhooks[i].ClientConfig)
-	}
-	api := d.client.AdmissionregistrationV1()
-	_, err1 = api.ValidatingWebhookConfigurations().Create(t.Context(), v, metav1.CreateOptions{})
-	_, err2 = api.MutatingWebhookConfigurations().Create(t.Context(), m, metav1.CreateOptions{})
-	t.Cleanup(func() {
-		_ = api.ValidatingWebhookConfigurations().Delete(context.Background(), d.name, metav1.DeleteOptions{})
-		_ = api.MutatingWebhookConfigurations().Delete(context.Background(), d.name, metav1.DeleteOptions{})
-	})
-	if err := errors.Join(err1, err2); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (d *drill) addReplica(t *testing.T) *server {
-	t.Helper()
-	s := replica(t, d.kubeconfig, d.flags...)
-	d.replicas = append(d.replicas, s)
+	s := d.Deployed.AddReplica(t)
 	if d.balancer != nil {
 		d.balancer.add(s)
 	}
@@ -176,12 +136,12 @@ func (d *drill) addReplica(t *testing.T) *server {
 // retire ends the oldest replica as Kubernetes does.
 func (d *drill) retire(t *testing.T) {
 	t.Helper()
-	old := d.replicas[0]
-	if err := old.stop(t); err != nil {
+	old := d.Replicas[0]
+	if err := old.Stop(t); err != nil {
 		t.Errorf("exit status: %v", err)
 	}
 	d.balancer.remove(old)
-	d.replicas = d.replicas[1:]
+	d.Replicas = d.Replicas[1:]
 }
 
 // stream creates pods that should pass, until it is stopped.
@@ -211,7 +171,7 @@ func (d *drill) newStream(t *testing.T) *stream {
 	for worker := range streamWorkers {
 		s.done.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				_, err := d.client.CoreV1().Pods(d.pods).Create(ctx, pod(fmt.Sprintf("p-%d-%d", worker, i), secretVolume("there", false)), metav1.CreateOptions{})
+				_, err := d.Client.CoreV1().Pods(d.PodNamespace).Create(ctx, harness.Pod(fmt.Sprintf("p-%d-%d", worker, i), harness.SecretVolume("there", false)), metav1.CreateOptions{})
 				switch {
 				case err == nil:
 					s.passed.Add(1)
@@ -239,7 +199,7 @@ func (d *drill) newStream(t *testing.T) *stream {
 func (s *stream) more(t *testing.T, n int64) {
 	t.Helper()
 	from := s.passed.Load()
-	waitUntil(t, func() error {
+	harness.WaitUntil(t, func() error {
 		if s.passed.Load() < from+n {
 			return errors.New("the stream of pods stands still: " + s.last())
 		}
@@ -283,7 +243,7 @@ func (d *drill) finish(t *testing.T) {
 
 func (d *drill) stillAsked(t *testing.T) {
 	t.Helper()
-	_, err := d.client.CoreV1().Pods(d.pods).Create(t.Context(), pod("bad", secretVolume("gone", false)), metav1.CreateOptions{})
+	_, err := d.Client.CoreV1().Pods(d.PodNamespace).Create(t.Context(), harness.Pod("bad", harness.SecretVolume("gone", false)), metav1.CreateOptions{})
 	if err == nil || !strings.Contains(err.Error(), `Secret "gone"`) {
 		t.Errorf("a pod without its Secret is not refused: %v", err)
 	}
@@ -292,8 +252,8 @@ func (d *drill) stillAsked(t *testing.T) {
 // noRightIsMissing fails the test if the API server refused a replica anything.
 func (d *drill) noRightIsMissing(t *testing.T) {
 	t.Helper()
-	for _, s := range d.replicas {
-		if strings.Contains(s.log.String(), "is forbidden: User") {
+	for _, s := range d.Replicas {
+		if strings.Contains(s.Log.String(), "is forbidden: User") {
 			t.Error("the release lacks a right: see the log")
 		}
 	}

@@ -1,4 +1,4 @@
-package e2e
+package certificates
 
 import (
 	"bytes"
@@ -8,47 +8,24 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"tokenward.dev/tokenward/pkg/servingcert"
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
-func (d *drill) eventually(t *testing.T, limit time.Duration, condition func() error) {
+func eventually(t *testing.T, limit time.Duration, condition func() error) {
 	t.Helper()
 	if err := cluster.Eventually(t.Context(), limit, func(context.Context) error { return condition() }); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// bundles returns caBundle of all webhooks.
-func (d *drill) bundles(ctx context.Context) ([][]byte, error) {
-	api := d.client.AdmissionregistrationV1()
-	v, err := api.ValidatingWebhookConfigurations().Get(ctx, d.name, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	m, err := api.MutatingWebhookConfigurations().Get(ctx, d.name, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	var all [][]byte
-	for _, w := range v.Webhooks {
-		all = append(all, w.ClientConfig.CABundle)
-	}
-	for _, w := range m.Webhooks {
-		all = append(all, w.ClientConfig.CABundle)
-	}
-	return all, nil
 }
 
 // setBundles does what somebody's hand, or tool, may do.
@@ -58,40 +35,18 @@ func (d *drill) setBundles(t *testing.T, bundle []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api := d.client.AdmissionregistrationV1()
-	_, v := api.ValidatingWebhookConfigurations().Patch(t.Context(), d.name, types.JSONPatchType, patch, metav1.PatchOptions{})
-	_, m := api.MutatingWebhookConfigurations().Patch(t.Context(), d.name, types.JSONPatchType, patch, metav1.PatchOptions{})
+	api := d.Client.AdmissionregistrationV1()
+	_, v := api.ValidatingWebhookConfigurations().Patch(t.Context(), d.Name, types.JSONPatchType, patch, metav1.PatchOptions{})
+	_, m := api.MutatingWebhookConfigurations().Patch(t.Context(), d.Name, types.JSONPatchType, patch, metav1.PatchOptions{})
 	if err := errors.Join(v, m); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// mended reports whether all webhooks trust what the Secret says.
-func (d *drill) mended() error {
-	secret, err := d.secret(context.Background())
-	if err != nil {
-		return err
-	}
-	bundles, err := d.bundles(context.Background())
-	if err != nil {
-		return err
-	}
-	for _, b := range bundles {
-		if len(b) == 0 || !bytes.Equal(b, secret.Data["ca.crt"]) {
-			return fmt.Errorf("caBundle is not the Secret's ca.crt, but %d bytes", len(b))
-		}
-	}
-	return nil
-}
-
-func (d *drill) secret(ctx context.Context) (*corev1.Secret, error) {
-	return d.client.CoreV1().Secrets(d.ns).Get(ctx, d.name+"-serving", metav1.GetOptions{})
-}
-
 // authorities are those that the API server is told to trust.
 func (d *drill) authorities(t *testing.T) []*x509.Certificate {
 	t.Helper()
-	bundles, err := d.bundles(t.Context())
+	bundles, err := d.Bundles(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,9 +67,9 @@ func certificates(t *testing.T, text []byte) []*x509.Certificate {
 }
 
 // served is the certificate that a replica serves with.
-func (d *drill) served(t *testing.T, s *server) *x509.Certificate {
+func (d *drill) served(t *testing.T, s *harness.Server) *x509.Certificate {
 	t.Helper()
-	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(s.port))
+	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(s.Port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,14 +87,14 @@ func (d *drill) shakeHands(t *testing.T) {
 	n, failed := 0, 0
 	group.Go(func() {
 		for ctx.Err() == nil {
-			bundles, err := d.bundles(ctx)
+			bundles, err := d.Bundles(ctx)
 			if err != nil {
 				continue
 			}
 			n++
 			err = d.handshake(ctx, bundles[0])
 			if err != nil && ctx.Err() == nil {
-				if again, _ := d.bundles(ctx); len(again) > 0 && bytes.Equal(again[0], bundles[0]) {
+				if again, _ := d.Bundles(ctx); len(again) > 0 && bytes.Equal(again[0], bundles[0]) {
 					failed++
 					t.Errorf("a connection that is not trusted: %v", err)
 				}
@@ -163,7 +118,7 @@ func (d *drill) shakeHands(t *testing.T) {
 func (d *drill) handshake(ctx context.Context, bundle []byte) error {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(bundle)
-	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: pool, ServerName: d.name + "." + d.ns + ".svc"}}
+	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: pool, ServerName: d.Name + "." + d.Namespace + ".svc"}}
 	conn, err := dialer.DialContext(ctx, "tcp", d.balancer.address)
 	if err != nil {
 		return err
@@ -172,12 +127,12 @@ func (d *drill) handshake(ctx context.Context, bundle []byte) error {
 }
 
 // leader waits until a replica leads, and returns it.
-func (d *drill) leader(t *testing.T) *server {
+func (d *drill) leader(t *testing.T) *harness.Server {
 	t.Helper()
-	var found *server
-	d.eventually(t, patience, func() error {
-		for _, s := range d.replicas {
-			if strings.Contains(s.log.String(), `"Leading"`) {
+	var found *harness.Server
+	eventually(t, harness.Patience, func() error {
+		for _, s := range d.Replicas {
+			if strings.Contains(s.Log.String(), `"Leading"`) {
 				found = s
 				return nil
 			}
@@ -185,14 +140,4 @@ func (d *drill) leader(t *testing.T) *server {
 		return errors.New("nobody leads")
 	})
 	return found
-}
-
-// foreignCA is a good CA that is not ours.
-func foreignCA(t *testing.T) []byte {
-	t.Helper()
-	other, err := servingcert.NewSelfSigned(nil, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return other.CA()
 }

@@ -1,4 +1,4 @@
-package e2e
+package certificates
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // shortLived makes certificates be renewed every seven seconds, and their CA
@@ -27,14 +29,14 @@ func TestDrills(t *testing.T) {
 	g := newDrillGround(t)
 	type row struct {
 		name  string
-		drill func(*testing.T, *drillGround, register)
-		how   register
+		drill func(*testing.T, *drillGround, way)
+		how   way
 	}
 	t.Run("side by side", func(t *testing.T) {
 		for _, d := range []row{
-			{"certificate and CA rotated, by Service", drillRotation, nil},
+			{"certificate and CA rotated, by Service", drillRotation, byService},
 			{"certificate and CA rotated, by URL", drillRotation, byURL},
-			{"leader lost", drillLeaderLost, nil},
+			{"leader lost", drillLeaderLost, byService},
 		} {
 			t.Run(d.name, func(t *testing.T) {
 				t.Parallel()
@@ -43,18 +45,18 @@ func TestDrills(t *testing.T) {
 		}
 	})
 	for _, d := range []row{
-		{"rolling restart, by Service", drillRollingRestart, nil},
+		{"rolling restart, by Service", drillRollingRestart, byService},
 		{"rolling restart, by URL", drillRollingRestart, byURL},
-		{"API server restarted", drillAPIServerRestarted, nil},
-		{"replica killed, by Service", drillReplicaKilled, nil},
+		{"API server restarted", drillAPIServerRestarted, byService},
+		{"replica killed, by Service", drillReplicaKilled, byService},
 		{"replica killed, by URL", drillReplicaKilled, byURL},
-		{"caBundle emptied by hand", drillBundleEmptied, nil},
+		{"caBundle emptied by hand", drillBundleEmptied, byService},
 	} {
 		t.Run(d.name, func(t *testing.T) { d.drill(t, g, d.how) })
 	}
 }
 
-func drillRollingRestart(t *testing.T, g *drillGround, how register) {
+func drillRollingRestart(t *testing.T, g *drillGround, how way) {
 	d := g.start(t, how)
 	for range 4 {
 		d.addReplica(t)
@@ -68,7 +70,7 @@ func drillRollingRestart(t *testing.T, g *drillGround, how register) {
 // The old CA makes way for a new one: first both are trusted, then the new one
 // issues, and in the end the old one is trusted no more. Meanwhile the serving
 // certificate is renewed several times.
-func drillRotation(t *testing.T, g *drillGround, how register) {
+func drillRotation(t *testing.T, g *drillGround, how way) {
 	d := g.start(t, how, shortLived)
 	d.shakeHands(t)
 	first := d.authorities(t)
@@ -78,8 +80,8 @@ func drillRotation(t *testing.T, g *drillGround, how register) {
 	served := map[string]bool{}
 	stage := func(what string, reached func() bool) {
 		t.Helper()
-		d.eventually(t, 2*time.Minute, func() error {
-			for _, s := range d.replicas {
+		eventually(t, 2*time.Minute, func() error {
+			for _, s := range d.Replicas {
 				served[d.served(t, s).SerialNumber.String()] = true
 			}
 			if !reached() {
@@ -88,7 +90,7 @@ func drillRotation(t *testing.T, g *drillGround, how register) {
 			return nil
 		})
 	}
-	issuedBy := func(i int) bool { return d.served(t, d.replicas[i]).CheckSignatureFrom(first[0]) == nil }
+	issuedBy := func(i int) bool { return d.served(t, d.Replicas[i]).CheckSignatureFrom(first[0]) == nil }
 	var one time.Time // when there was but one authority, for sure
 	stage("two authorities", func() bool {
 		now := time.Now()
@@ -120,25 +122,25 @@ func drillRotation(t *testing.T, g *drillGround, how register) {
 
 // Another takes the Lease. There is no leader for a while, and certificates are
 // renewed all the same.
-func drillLeaderLost(t *testing.T, g *drillGround, how register) {
+func drillLeaderLost(t *testing.T, g *drillGround, how way) {
 	d := g.start(t, how, shortLived, "--leader-elect")
 	leader := d.leader(t)
 	patch := fmt.Sprintf(`{"spec":{"holderIdentity":"somebody else","leaseDurationSeconds":15,"renewTime":%q}}`, time.Now().UTC().Format(metav1.RFC3339Micro))
-	if _, err := d.client.CoordinationV1().Leases(d.ns).Patch(t.Context(), "tokenward-leader", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+	if _, err := d.Client.CoordinationV1().Leases(d.Namespace).Patch(t.Context(), "tokenward-leader", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	waitLog(t, leader, `"Not leading"`)
+	harness.WaitLog(t, leader, `"Not leading"`)
 	before := d.served(t, leader)
-	d.eventually(t, time.Minute, func() error {
+	eventually(t, time.Minute, func() error {
 		if d.served(t, leader).Equal(before) {
 			return errors.New("the certificate is not renewed without a leader")
 		}
 		return nil
 	})
-	d.eventually(t, time.Minute, func() error {
+	eventually(t, time.Minute, func() error {
 		led := 0
-		for _, s := range d.replicas {
-			led += strings.Count(s.log.String(), `"Leading"`)
+		for _, s := range d.Replicas {
+			led += strings.Count(s.Log.String(), `"Leading"`)
 		}
 		if led < 2 {
 			return errors.New("nobody leads again")
@@ -148,16 +150,16 @@ func drillLeaderLost(t *testing.T, g *drillGround, how register) {
 	d.finish(t)
 }
 
-func drillAPIServerRestarted(t *testing.T, g *drillGround, how register) {
+func drillAPIServerRestarted(t *testing.T, g *drillGround, how way) {
 	d := g.start(t, how)
-	if err := d.plane.RestartAPIServer(func() {}); err != nil {
+	if err := d.ground.plane.RestartAPIServer(func() {}); err != nil {
 		t.Fatal(err)
 	}
 	d.stream.more(t, 200)
 	d.finish(t)
 	// The replicas look after caBundle again.
 	d.setBundles(t, nil)
-	d.eventually(t, patience, d.mended)
+	eventually(t, harness.Patience, d.Mended)
 }
 
 // The limits of what the loss of a replica, or of caBundle, may cost. What it is
@@ -167,24 +169,24 @@ const (
 	longest      = 5 * time.Second
 )
 
-func drillReplicaKilled(t *testing.T, g *drillGround, how register) {
+func drillReplicaKilled(t *testing.T, g *drillGround, how way) {
 	d := g.start(t, how)
-	if err := d.replicas[0].command.Process.Signal(syscall.SIGKILL); err != nil {
+	if err := d.Replicas[0].Command.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-d.replicas[0].exited; err == nil {
+	if err := <-d.Replicas[0].Exited; err == nil {
 		t.Error("it ended in peace")
 	}
 	d.stream.more(t, 200)
 	d.limited(t)
 }
 
-func drillBundleEmptied(t *testing.T, g *drillGround, how register) {
+func drillBundleEmptied(t *testing.T, g *drillGround, how way) {
 	d := g.start(t, how)
-	for _, bundle := range [][]byte{nil, foreignCA(t)} {
+	for _, bundle := range [][]byte{nil, harness.ForeignCA(t)} {
 		d.setBundles(t, bundle)
 		began := time.Now()
-		d.eventually(t, patience, d.mended)
+		eventually(t, harness.Patience, d.Mended)
 		t.Logf("mended within %s", time.Since(began))
 		d.stream.more(t, 50)
 	}

@@ -1,13 +1,13 @@
-package e2e
+package certificates
 
 import (
 	"bytes"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"testing"
 )
 
 // serviceNetwork carries what the API server sends to Services. It is an HTTP
@@ -21,23 +21,20 @@ type serviceNetwork struct {
 	routes map[string]func(net.Conn) // by cluster IP
 }
 
-func newServiceNetwork(t *testing.T) *serviceNetwork {
-	t.Helper()
-	dir := t.TempDir()
+// newServiceNetwork listens in a directory until the listener is closed.
+func newServiceNetwork(dir string) (*serviceNetwork, net.Listener, error) {
 	n := &serviceNetwork{egress: filepath.Join(dir, "egress.yaml"), routes: map[string]func(net.Conn){}}
 	socket := filepath.Join(dir, "s")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	t.Cleanup(func() { _ = l.Close() })
 	go accept(l, n.connect)
-	writeFile(t, n.egress, []byte(`apiVersion: apiserver.k8s.io/v1beta1
+	return n, l, os.WriteFile(n.egress, []byte(`apiVersion: apiserver.k8s.io/v1beta1
 kind: EgressSelectorConfiguration
 egressSelections:
 - {name: cluster, connection: {proxyProtocol: HTTPConnect, transport: {uds: {udsName: "`+socket+`"}}}}
-`))
-	return n
+`), 0o600)
 }
 
 // route says who carries on connections to a cluster IP.

@@ -1,4 +1,4 @@
-package e2e
+package certificates
 
 import (
 	"bytes"
@@ -17,24 +17,20 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // shared is a release of the chart in the control plane that all tests share.
 // Its webhooks are asked about a namespace without pods.
 func shared(t *testing.T, flags ...string) *drill {
 	t.Helper()
-	return (&drillGround{plane: plane, client: client}).release(t, flags...)
-}
-
-// trusted waits until every webhook has what the Secret says.
-func (d *drill) trusted(t *testing.T) {
-	t.Helper()
-	d.eventually(t, patience, d.mended)
+	return (&drillGround{plane: env.Plane, client: env.Client}).release(t, flags...)
 }
 
 func (d *drill) configuration(t *testing.T) *admissionregistrationv1.ValidatingWebhookConfiguration {
 	t.Helper()
-	v, err := d.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), d.name, metav1.GetOptions{})
+	v, err := d.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), d.Name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,33 +39,33 @@ func (d *drill) configuration(t *testing.T) *admissionregistrationv1.ValidatingW
 
 func TestReplicasThatStartAtOnceInAnEmptyNamespaceAgreeOnOneCA(t *testing.T) {
 	d := shared(t)
-	if err := client.CoreV1().Secrets(d.ns).Delete(t.Context(), d.name+"-serving", metav1.DeleteOptions{}); err != nil {
+	if err := env.Client.CoreV1().Secrets(d.Namespace).Delete(t.Context(), d.Name+"-serving", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	d.configure(t, nil)
+	d.Configure(t, nil)
 	for range 3 {
 		d.addReplica(t)
 	}
-	for _, s := range d.replicas {
-		s.waitReady(t)
+	for _, s := range d.Replicas {
+		s.WaitReady(t)
 	}
-	d.trusted(t)
+	d.Trusted(t)
 	all := d.authorities(t)
 	if len(all) != 1 {
 		t.Fatalf("%d authorities", len(all))
 	}
 	created := 0
-	first := d.served(t, d.replicas[0])
-	for _, s := range d.replicas {
+	first := d.served(t, d.Replicas[0])
+	for _, s := range d.Replicas {
 		if !d.served(t, s).Equal(first) {
 			t.Error("replicas serve with different certificates")
 		}
-		created += strings.Count(s.log.String(), `"created":true`)
+		created += strings.Count(s.Log.String(), `"created":true`)
 	}
 	if err := first.CheckSignatureFrom(all[0]); err != nil {
 		t.Error(err)
 	}
-	for _, name := range []string{d.name, d.name + "." + d.ns, d.name + "." + d.ns + ".svc", d.name + "." + d.ns + ".svc.cluster.local", "127.0.0.1"} {
+	for _, name := range []string{d.Name, d.Name + "." + d.Namespace, d.Name + "." + d.Namespace + ".svc", d.Name + "." + d.Namespace + ".svc.cluster.local", "127.0.0.1"} {
 		if err := first.VerifyHostname(name); err != nil {
 			t.Error(err)
 		}
@@ -77,12 +73,12 @@ func TestReplicasThatStartAtOnceInAnEmptyNamespaceAgreeOnOneCA(t *testing.T) {
 	if created != 1 {
 		t.Errorf("the Secret was created %d times", created)
 	}
-	s := d.replicas[0]
-	if got := s.metric(t, "tokenward_serving_certificate_not_after_seconds"); got != float64(first.NotAfter.Unix()) {
+	s := d.Replicas[0]
+	if got := s.Metric(t, "tokenward_serving_certificate_not_after_seconds"); got != float64(first.NotAfter.Unix()) {
 		t.Errorf("metric of the certificate: %f", got)
 	}
 	d.noRightIsMissing(t)
-	if got := s.metric(t, "tokenward_serving_ca_not_after_seconds"); got != float64(all[0].NotAfter.Unix()) {
+	if got := s.Metric(t, "tokenward_serving_ca_not_after_seconds"); got != float64(all[0].NotAfter.Unix()) {
 		t.Errorf("metric of the CA: %f", got)
 	}
 }
@@ -91,11 +87,11 @@ func TestReplicasThatStartAtOnceInAnEmptyNamespaceAgreeOnOneCA(t *testing.T) {
 func TestNothingButCABundleIsChanged(t *testing.T) {
 	d := shared(t)
 	s := d.addReplica(t)
-	s.waitReady(t) // a configuration that is not there keeps nothing up
-	d.configure(t, nil)
+	s.WaitReady(t) // a configuration that is not there keeps nothing up
+	d.Configure(t, nil)
 	made := d.configuration(t)
-	d.trusted(t)
-	for name, bundle := range map[string][]byte{"emptied": nil, "another CA": foreignCA(t)} {
+	d.Trusted(t)
+	for name, bundle := range map[string][]byte{"emptied": nil, "another CA": harness.ForeignCA(t)} {
 		patch, err := json.Marshal([]map[string]any{
 			{"op": "add", "path": "/webhooks/2/clientConfig/caBundle", "value": bundle},
 			{"op": "add", "path": "/metadata/labels", "value": map[string]string{"by": "hand"}},
@@ -103,10 +99,10 @@ func TestNothingButCABundleIsChanged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Patch(t.Context(), d.name, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
+		if _, err := env.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Patch(t.Context(), d.Name, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		d.trusted(t)
+		d.Trusted(t)
 		config := d.configuration(t)
 		if config.Labels["by"] != "hand" {
 			t.Errorf("%s: a label is gone", name)
@@ -119,10 +115,10 @@ func TestNothingButCABundleIsChanged(t *testing.T) {
 			t.Errorf("%s: got %s\nwant %s", name, got, want)
 		}
 	}
-	if n := s.metric(t, "tokenward_ca_bundle_mended_total"); n < 3 {
+	if n := s.Metric(t, "tokenward_ca_bundle_mended_total"); n < 3 {
 		t.Errorf("mended %f times by the metric", n)
 	}
-	if code, body := s.get(s.health, "/readyz"); code != http.StatusOK {
+	if code, body := s.Get(s.Health, "/readyz"); code != http.StatusOK {
 		t.Errorf("%d %s", code, body)
 	}
 }
@@ -131,18 +127,18 @@ func TestNothingButCABundleIsChanged(t *testing.T) {
 // trusted.
 func TestADamagedSecretIsRepaired(t *testing.T) {
 	d := shared(t)
-	d.configure(t, nil)
+	d.Configure(t, nil)
 	s := d.addReplica(t)
-	s.waitReady(t)
+	s.WaitReady(t)
 	served := d.served(t, s)
-	secrets := client.CoreV1().Secrets(d.ns)
-	good, err := d.secret(t.Context())
+	secrets := env.Client.CoreV1().Secrets(d.Namespace)
+	good, err := d.Secret(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	change := func(change func(data map[string][]byte)) func() error {
 		return func() error {
-			secret, err := d.secret(t.Context())
+			secret, err := d.Secret(t.Context())
 			if err != nil {
 				return err
 			}
@@ -167,7 +163,7 @@ func TestADamagedSecretIsRepaired(t *testing.T) {
 			}
 		})},
 		{"without the key of the CA", change(func(data map[string][]byte) { delete(data, "ca.key") })},
-		{"with a foreign CA", change(func(data map[string][]byte) { data["ca.crt"] = foreignCA(t) })},
+		{"with a foreign CA", change(func(data map[string][]byte) { data["ca.crt"] = harness.ForeignCA(t) })},
 		{"deleted and made anew as another type", func() error {
 			if err := secrets.Delete(t.Context(), good.Name, metav1.DeleteOptions{}); err != nil {
 				return err
@@ -183,8 +179,8 @@ func TestADamagedSecretIsRepaired(t *testing.T) {
 			if err := damage.do(); err != nil {
 				t.Fatal(err)
 			}
-			waitUntil(t, func() error {
-				now, err := d.secret(t.Context())
+			harness.WaitUntil(t, func() error {
+				now, err := d.Secret(t.Context())
 				if err != nil {
 					return err
 				}
@@ -202,21 +198,21 @@ func TestADamagedSecretIsRepaired(t *testing.T) {
 			}
 		})
 	}
-	d.trusted(t)
+	d.Trusted(t)
 	// Without a replica that remembers, a new CA comes.
-	if err := s.stop(t); err != nil {
+	if err := s.Stop(t); err != nil {
 		t.Fatal(err)
 	}
 	if err := change(func(data map[string][]byte) { data["ca.key"], data["tls.crt"] = []byte("scribble"), []byte("scribble") })(); err != nil {
 		t.Fatal(err)
 	}
 	again := d.addReplica(t)
-	again.waitReady(t)
+	again.WaitReady(t)
 	if d.served(t, again).Equal(served) {
 		t.Error("the certificate can't be the old one")
 	}
-	d.trusted(t)
-	for _, log := range []string{s.log.String(), again.log.String()} {
+	d.Trusted(t)
+	for _, log := range []string{s.Log.String(), again.Log.String()} {
 		if strings.Contains(log, "PRIVATE KEY") || strings.Contains(log, "scribble") {
 			t.Error("what is in the Secret is in the log")
 		}
@@ -235,22 +231,22 @@ func TestWithoutAPIServerThereIsNoCertificateYet(t *testing.T) {
 		t.Fatal(err)
 	}
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	writeFile(t, kubeconfig, []byte(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}],
+	harness.WriteFile(t, kubeconfig, []byte(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}],
 clusters: [{name: c, cluster: {server: "http://`+address+`"}}]}`))
-	s := replica(t, kubeconfig, "--pod-namespace=nowhere")
-	waitLog(t, s, "The Secret with the serving certificate can't be read")
-	if code, _ := s.get(s.health, "/readyz"); code != http.StatusServiceUnavailable {
+	s := harness.LaunchReplica(t, kubeconfig, "--pod-namespace=nowhere")
+	harness.WaitLog(t, s, "The Secret with the serving certificate can't be read")
+	if code, _ := s.Get(s.Health, "/readyz"); code != http.StatusServiceUnavailable {
 		t.Errorf("/readyz: %d", code)
 	}
-	if code, _ := s.get(s.health, "/healthz"); code != http.StatusOK {
+	if code, _ := s.Get(s.Health, "/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz: %d", code)
 	}
-	if got := s.metric(t, "tokenward_serving_certificate_not_after_seconds"); got != 0 {
+	if got := s.Metric(t, "tokenward_serving_certificate_not_after_seconds"); got != 0 {
 		t.Errorf("metric: %f", got)
 	}
-	waitUntil(t, func() error {
+	harness.WaitUntil(t, func() error {
 		dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
-		conn, err := dialer.DialContext(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(s.port))
+		conn, err := dialer.DialContext(t.Context(), "tcp", "127.0.0.1:"+strconv.Itoa(s.Port))
 		if err == nil {
 			_ = conn.Close()
 			t.Fatal("a handshake without a certificate")
@@ -260,7 +256,7 @@ clusters: [{name: c, cluster: {server: "http://`+address+`"}}]}`))
 		}
 		return nil
 	})
-	if err := s.stop(t); err != nil {
+	if err := s.Stop(t); err != nil {
 		t.Errorf("exit status: %v", err)
 	}
 }

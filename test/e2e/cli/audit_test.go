@@ -1,9 +1,8 @@
-package e2e
+package cli
 
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,14 +16,15 @@ import (
 
 	"tokenward.dev/tokenward/cmd/kubectl-tokenward/app"
 	"tokenward.dev/tokenward/pkg/version"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // What the caller has no right to see is named, and is no fault of anybody's.
 func TestAuditWithFewRightsSaysWhatItDidNotSee(t *testing.T) {
-	ns := newNamespace(t)
+	ns := env.NewNamespace(t)
 	user := "few-rights-of-" + ns
 	create := metav1.CreateOptions{}
-	_, err := client.RbacV1().Roles(ns).Create(t.Context(), &rbacv1.Role{
+	_, err := env.Client.RbacV1().Roles(ns).Create(t.Context(), &rbacv1.Role{
 		ObjectMeta: metav1.ObjectMeta{Name: "few"},
 		Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{""}, Resources: []string{"pods", "configmaps", "serviceaccounts"}, Verbs: []string{"list", "get"}},
@@ -34,17 +34,17 @@ func TestAuditWithFewRightsSaysWhatItDidNotSee(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = client.RbacV1().RoleBindings(ns).Create(t.Context(), &rbacv1.RoleBinding{
+	_, err = env.Client.RbacV1().RoleBindings(ns).Create(t.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "few"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "few"},
 		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
 	}, create)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("p", secretVolume("gone", false), configVolume("lost")), create); err != nil {
+	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), harness.Pod("p", harness.SecretVolume("gone", false), harness.ConfigVolume("lost")), create); err != nil {
 		t.Fatal(err)
 	}
-	config, kubeconfig, err := plane.As(user)
+	config, kubeconfig, err := env.Plane.As(user)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,43 +52,43 @@ func TestAuditWithFewRightsSaysWhatItDidNotSee(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, func() error {
+	harness.WaitUntil(t, func() error {
 		_, err := theirs.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
 		return err
 	})
-	a := audited(t, kubeconfig, "-n", ns)
+	a := harness.Audited(t, kubeconfig, "-n", ns)
 	incomplete := strings.Join(a.Incomplete, "\n")
-	mustContain(t, incomplete, "Secrets could not be read", "the namespace could not be read", "TokenPolicies could not be read", "roles and their bindings could not be read",
+	harness.MustContain(t, incomplete, "Secrets could not be read", "the namespace could not be read", "TokenPolicies could not be read", "roles and their bindings could not be read",
 		"bind the ClusterRole system:service-account-issuer-discovery")
-	for _, f := range findingsOf(a)["Pod "+ns+"/p"] {
+	for _, f := range harness.Findings(a)["Pod "+ns+"/p"] {
 		if strings.HasPrefix(f, "secret-exists") && !strings.HasSuffix(f, " unknown") {
 			t.Errorf("without the right to see Secrets: %s", f)
 		}
 	}
-	mustContain(t, strings.Join(findingsOf(a)["Pod "+ns+"/p"], "\n"), "config-map-exists ConfigMap "+ns+"/lost absent", "secret-exists Secret "+ns+"/gone unknown")
+	harness.MustContain(t, strings.Join(harness.Findings(a)["Pod "+ns+"/p"], "\n"), "config-map-exists ConfigMap "+ns+"/lost absent", "secret-exists Secret "+ns+"/gone unknown")
 }
 
 // An audit that could look at nothing gives no clean bill.
 func TestAuditThatSeesNothingFails(t *testing.T) {
-	ns := newNamespace(t)
-	_, stranger, err := plane.As("stranger-of-" + ns)
+	ns := env.NewNamespace(t)
+	_, stranger, err := env.Plane.As("stranger-of-" + ns)
 	if err != nil {
 		t.Fatal(err)
 	}
 	unknown := filepath.Join(t.TempDir(), "kubeconfig")
 	text := fmt.Sprintf("{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}], "+
 		"clusters: [{name: c, cluster: {server: %q, certificate-authority-data: %s}}], users: [{name: u, user: {token: nobodys}}]}",
-		plane.Config.Host, base64.StdEncoding.EncodeToString(plane.Config.CAData))
+		env.Plane.Config.Host, base64.StdEncoding.EncodeToString(env.Plane.Config.CAData))
 	if err := os.WriteFile(unknown, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defaults := "--policy-file=" + policyFile(t, "")
+	defaults := "--policy-file=" + harness.PolicyFile(t, "")
 	tests := []struct {
 		name string
 		args []string
 		want string
 	}{
-		{"a namespace that does not exist", []string{"--kubeconfig=" + plane.Kubeconfig, "-n", "not-there"}, `namespaces "not-there" not found`},
+		{"a namespace that does not exist", []string{"--kubeconfig=" + env.Plane.Kubeconfig, "-n", "not-there"}, `namespaces "not-there" not found`},
 		{"a caller without any right", []string{"--kubeconfig=" + stranger, "-n", ns}, "neither pods nor workloads may be listed"},
 		{"a caller whom the API server does not know", []string{"--kubeconfig=" + unknown, "-A", defaults}, "Unauthorized"},
 		{"the same in one namespace", []string{"--kubeconfig=" + unknown, "-n", ns, defaults}, "Unauthorized"},
@@ -105,16 +105,16 @@ func TestAuditThatSeesNothingFails(t *testing.T) {
 }
 
 func TestAuditExitStatusAndFormats(t *testing.T) {
-	ns := newNamespace(t)
-	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("p", secretVolume("gone", false)), metav1.CreateOptions{}); err != nil {
+	ns := env.NewNamespace(t)
+	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), harness.Pod("p", harness.SecretVolume("gone", false)), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	ended, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("ended", secretVolume("gone", false)), metav1.CreateOptions{})
+	ended, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), harness.Pod("ended", harness.SecretVolume("gone", false)), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended.Status.Phase = corev1.PodSucceeded
-	if _, err := client.CoreV1().Pods(ns).UpdateStatus(t.Context(), ended, metav1.UpdateOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().Pods(ns).UpdateStatus(t.Context(), ended, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
@@ -122,9 +122,9 @@ func TestAuditExitStatusAndFormats(t *testing.T) {
 		status int
 		want   string
 	}{
-		{[]string{"--policy-file=" + policyFile(t, secretExists("Warn", ""))}, 1, "secret-exists, at the next restart"},
+		{[]string{"--policy-file=" + harness.PolicyFile(t, harness.SecretExistsPolicy("Warn", ""))}, 1, "secret-exists, at the next restart"},
 		{[]string{"--fail-on=deny"}, 0, "nobody makes this pod again"},
-		{[]string{"--policy-file=" + policyFile(t, secretExists("Deny", "")), "--fail-on=deny", "-o", "sarif"}, 1, `"ruleId": "secret-exists"`},
+		{[]string{"--policy-file=" + harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", "")), "--fail-on=deny", "-o", "sarif"}, 1, `"ruleId": "secret-exists"`},
 		{[]string{"-o", "sarif"}, 1, `"version": "` + version.Get().Version + `",` + "\n          \"rules\""},
 		{[]string{"-o", "junit"}, 1, "<testsuite"},
 		{[]string{"-o", "yaml"}, 1, "kind: Audit"},
@@ -139,47 +139,11 @@ func TestAuditExitStatusAndFormats(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			var out, errOut bytes.Buffer
-			status := app.Main(t.Context(), append([]string{"audit", "--kubeconfig=" + plane.Kubeconfig, "-n", ns}, tt.args...), &out, &errOut)
+			status := app.Main(t.Context(), append([]string{"audit", "--kubeconfig=" + env.Plane.Kubeconfig, "-n", ns}, tt.args...), &out, &errOut)
 			if status != tt.status || (tt.status != 2) != (errOut.Len() == 0) {
 				t.Errorf("status %d, want %d; %s", status, tt.status, errOut.String())
 			}
-			mustContain(t, out.String(), tt.want)
+			harness.MustContain(t, out.String(), tt.want)
 		})
-	}
-}
-
-// Events are as many as there are findings, however often they are found.
-func TestAuditEventsAreNotRepeated(t *testing.T) {
-	ns := newNamespace(t)
-	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("p", secretVolume("gone", false)), metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	events := func() ([]corev1.Event, error) {
-		list, err := client.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=TokenwardAudit"})
-		if err != nil {
-			return nil, err
-		}
-		return list.Items, nil
-	}
-	for range 2 {
-		s := launch(t, "--kubeconfig="+plane.Kubeconfig, "--audit-interval=1h", "--audit-events", "--namespaces="+ns)
-		s.waitReady(t)
-		waitUntil(t, func() error {
-			if s.metric(t, "tokenward_audit_passes_total") == 0 {
-				return errors.New("no pass has ended")
-			}
-			found, err := events()
-			if err == nil && len(found) != 1 {
-				err = fmt.Errorf("%d events, want 1", len(found))
-			}
-			return err
-		})
-		if err := s.stop(t); err != nil {
-			t.Fatal(err)
-		}
-	}
-	found, err := events()
-	if err != nil || len(found) != 1 || found[0].InvolvedObject.Name != "p" || !strings.Contains(found[0].Message, `Secret "gone"`) {
-		t.Errorf("events: %+v, %v", found, err)
 	}
 }

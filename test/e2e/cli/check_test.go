@@ -1,4 +1,4 @@
-package e2e
+package cli
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"tokenward.dev/tokenward/cmd/kubectl-tokenward/app"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 const checkedManifests = `apiVersion: apps/v1
@@ -63,10 +64,10 @@ func checked(t *testing.T, kubeconfig, namespace string, args ...string) (status
 }
 
 func TestCheckAgainstALiveCluster(t *testing.T) {
-	namespace := newNamespace(t)
-	createSecret(t, namespace, "live", "user")
+	namespace := env.NewNamespace(t)
+	env.CreateSecret(t, namespace, "live", "user")
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "web"}}
-	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	secret := "Secret " + namespace + "/"
@@ -74,12 +75,12 @@ func TestCheckAgainstALiveCluster(t *testing.T) {
 		"Warn secret-exists absent " + secret + "gone line 16",
 		"Warn secret-key-exists absent " + secret + "live line 13",
 	}
-	status, got := checked(t, plane.Kubeconfig, namespace)
+	status, got := checked(t, env.Plane.Kubeconfig, namespace)
 	if status != 1 || !slices.Equal(got, want) {
 		t.Errorf("by the defaults: status %d, got %q, want %q", status, got, want)
 	}
 
-	mustCreatePolicy(t, `
+	env.MustCreatePolicy(t, `
 apiVersion: tokenward.dev/v1alpha1
 kind: TokenPolicy
 metadata: {name: checked-live}
@@ -87,17 +88,17 @@ spec:
   match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: `+namespace+`}}}
   checks: [{name: secret-exists, action: Deny}, {name: secret-key-exists, action: "Off"}]
 `)
-	status, got = checked(t, plane.Kubeconfig, namespace, "--fail-on=Deny")
+	status, got = checked(t, env.Plane.Kubeconfig, namespace, "--fail-on=Deny")
 	if denied := []string{"Deny secret-exists absent " + secret + "gone line 16"}; status != 1 || !slices.Equal(got, denied) {
 		t.Errorf("by the policies of the cluster: status %d, got %q, want %q", status, got, denied)
 	}
 
 	// Who may read nothing learns that nothing is known.
-	_, blind, err := plane.As("blind-" + namespace)
+	_, blind, err := env.Plane.As("blind-" + namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, got = checked(t, blind, namespace, "--policy-file="+policyFile(t, secretExists("Deny", "")))
+	status, got = checked(t, blind, namespace, "--policy-file="+harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", "")))
 	for _, line := range got {
 		if !bytes.Contains([]byte(line), []byte(" unknown ")) {
 			t.Errorf("without rights nothing is known to be missing: %s", line)
@@ -107,9 +108,9 @@ spec:
 		t.Errorf("without rights: status %d, got %q", status, got)
 	}
 	var out, errOut bytes.Buffer
-	file := policyFile(t, checkedManifests)
+	file := harness.PolicyFile(t, checkedManifests)
 	if status := app.Main(t.Context(), []string{"check", "--live", "--kubeconfig=" + blind, "-f", file}, &out, &errOut); status != 2 {
 		t.Errorf("without the right to read policies: status %d: %s", status, out.String())
 	}
-	mustContain(t, errOut.String(), "the cluster's TokenPolicies: ", "forbidden", "give --policy-file to judge by other policies")
+	harness.MustContain(t, errOut.String(), "the cluster's TokenPolicies: ", "forbidden", "give --policy-file to judge by other policies")
 }

@@ -1,4 +1,4 @@
-package e2e
+package cli
 
 import (
 	"crypto/ecdsa"
@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"tokenward.dev/tokenward/pkg/servingcert"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // podVolume is what the kubelet mounts into a pod.
@@ -28,7 +29,7 @@ type podVolume struct{ dir string }
 
 func (v podVolume) write(t *testing.T, name, text string) {
 	t.Helper()
-	writeFile(t, filepath.Join(v.dir, name), []byte(text))
+	harness.WriteFile(t, filepath.Join(v.dir, name), []byte(text))
 }
 
 func (v podVolume) flags(server string, more ...string) []string {
@@ -38,12 +39,12 @@ func (v podVolume) flags(server string, more ...string) []string {
 func newPodVolume(t *testing.T, ns, account string) podVolume {
 	t.Helper()
 	v := podVolume{t.TempDir()}
-	r, err := client.CoreV1().ServiceAccounts(ns).CreateToken(t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	r, err := env.Client.CoreV1().ServiceAccounts(ns).CreateToken(t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	v.write(t, "token", r.Status.Token)
-	v.write(t, "ca.crt", string(plane.Config.CAData))
+	v.write(t, "ca.crt", string(env.Plane.Config.CAData))
 	v.write(t, "namespace", ns)
 	return v
 }
@@ -53,10 +54,10 @@ type diagnosis struct {
 	Steps []struct{ Name, Status, Seen, Cure string }
 }
 
-func (r ran) diagnosis(t *testing.T) diagnosis {
+func readDiagnosis(t *testing.T, r harness.Output) diagnosis {
 	t.Helper()
 	var d diagnosis
-	if err := json.Unmarshal([]byte(r.out), &d); err != nil || len(d.Steps) == 0 || d.OK != (r.status == 0) {
+	if err := json.Unmarshal([]byte(r.Out), &d); err != nil || len(d.Steps) == 0 || d.OK != (r.Status == 0) {
 		t.Fatalf("%v: %+v", err, r)
 	}
 	return d
@@ -75,8 +76,8 @@ func closedPort(t *testing.T) string {
 
 // S11, S17, S19: with each link of the chain broken in turn that one is named.
 func TestDoctorNamesTheBrokenLink(t *testing.T) {
-	ns := newNamespace(t)
-	server := strings.TrimSuffix(plane.Config.Host, "/")
+	ns := env.NewNamespace(t)
+	server := strings.TrimSuffix(env.Plane.Config.Host, "/")
 	if !strings.HasPrefix(server, "https://") {
 		server = "https://" + server
 	}
@@ -97,13 +98,13 @@ func TestDoctorNamesTheBrokenLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	account, err := client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
+	account, err := env.Client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	foreign := func(exp time.Time) string {
-		return mint(t, jose.ES256, stranger, "", map[string]any{
-			"iss": issuer, "aud": []string{issuer}, "sub": "system:serviceaccount:" + ns + ":default", "exp": exp.Unix(),
+		return harness.Mint(t, jose.ES256, stranger, "", map[string]any{
+			"iss": harness.Issuer, "aud": []string{harness.Issuer}, "sub": "system:serviceaccount:" + ns + ":default", "exp": exp.Unix(),
 			"kubernetes.io": map[string]any{"namespace": ns, "serviceaccount": map[string]any{"name": "default", "uid": string(account.UID)}},
 		})
 	}
@@ -130,7 +131,7 @@ func TestDoctorNamesTheBrokenLink(t *testing.T) {
 		{name: "something else that listens", server: strings.Replace(noTLS.URL, "http:", "https:", 1), broken: "TLS", seen: "does not speak TLS"},
 		{name: "the wrong CA", spoil: func(v podVolume) { v.write(t, "ca.crt", string(otherCA.CA())) }, broken: "TLS", seen: "and not by the one that is trusted here", cure: "kube-root-ca.crt"},
 		{name: "another name", flags: []string{"--tls-server-name=other.example"}, broken: "TLS", seen: "is not for other.example, but for"},
-		{name: "an API server that is not well", server: unwell.URL, spoil: func(v podVolume) { v.write(t, "ca.crt", string(pemCertificate(unwell.Certificate().Raw))) }, broken: "anonymous", seen: "503"},
+		{name: "an API server that is not well", server: unwell.URL, spoil: func(v podVolume) { v.write(t, "ca.crt", string(harness.PemCertificate(unwell.Certificate().Raw))) }, broken: "anonymous", seen: "503"},
 		{name: "a token that is refused", spoil: func(v podVolume) { v.write(t, "token", foreign(time.Now().Add(time.Hour))) }, broken: "authenticated", seen: "401 Unauthorized", cure: "token verify"},
 		{name: "no RBAC", broken: "permissions", seen: "403 Forbidden", cure: "kubectl create rolebinding"},
 	}
@@ -143,13 +144,13 @@ func TestDoctorNamesTheBrokenLink(t *testing.T) {
 			if tt.server == "" {
 				tt.server = server
 			}
-			r := tokenward(t, "", v.flags(tt.server, tt.flags...)...)
-			d := r.diagnosis(t)
+			r := harness.Tokenward(t, "", v.flags(tt.server, tt.flags...)...)
+			d := readDiagnosis(t, r)
 			last := d.Steps[len(d.Steps)-1]
-			if r.status != 1 || last.Status != "failed" || last.Name != tt.broken || !strings.Contains(last.Seen, tt.seen) || !strings.Contains(last.Cure, tt.cure) {
-				t.Errorf("exit status %d, %+v", r.status, d)
+			if r.Status != 1 || last.Status != "failed" || last.Name != tt.broken || !strings.Contains(last.Seen, tt.seen) || !strings.Contains(last.Cure, tt.cure) {
+				t.Errorf("exit status %d, %+v", r.Status, d)
 			}
-			if text, _ := os.ReadFile(filepath.Join(v.dir, "token")); len(text) > 40 && strings.Contains(r.out+r.err, string(text[len(text)-40:])) {
+			if text, _ := os.ReadFile(filepath.Join(v.dir, "token")); len(text) > 40 && strings.Contains(r.Out+r.Err, string(text[len(text)-40:])) {
 				t.Error("the signature is printed")
 			}
 		})
@@ -159,32 +160,32 @@ func TestDoctorNamesTheBrokenLink(t *testing.T) {
 // S11, S14, S17: when all is well it says who one is, and what one may do; also
 // where anonymous requests are refused.
 func TestDoctorWhenAllIsWell(t *testing.T) {
-	ns := newNamespace(t)
+	ns := env.NewNamespace(t)
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list"}}}}
-	if _, err := client.RbacV1().Roles(ns).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+	if _, err := env.Client.RbacV1().Roles(ns).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	binding := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "reader"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
 		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "default", Namespace: ns}},
 	}
-	if _, err := client.RbacV1().RoleBindings(ns).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+	if _, err := env.Client.RbacV1().RoleBindings(ns).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	closed, err := plane.StartAnother(plane.Config, map[string][]string{"anonymous-auth": {"false"}})
+	closed, err := env.Plane.StartAnother(env.Plane.Config, map[string][]string{"anonymous-auth": {"false"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(closed.Stop)
 	v := newPodVolume(t, ns, "default")
 	for _, tt := range []struct{ name, server, anonymous string }{
-		{"anonymous requests are answered", plane.Config.Host, "403 Forbidden for system:anonymous, as it should be"},
+		{"anonymous requests are answered", env.Plane.Config.Host, "403 Forbidden for system:anonymous, as it should be"},
 		{"anonymous requests are refused", "https://" + closed.Address, "401 Unauthorized, as it should be"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var d diagnosis
-			waitUntil(t, func() error { // until RBAC has heard of the binding
-				d = tokenward(t, "", v.flags(tt.server)...).diagnosis(t)
+			harness.WaitUntil(t, func() error { // until RBAC has heard of the binding
+				d = readDiagnosis(t, harness.Tokenward(t, "", v.flags(tt.server)...))
 				if !d.OK {
 					return os.ErrNotExist
 				}
@@ -203,16 +204,16 @@ func TestDoctorWhenAllIsWell(t *testing.T) {
 			if !slices.Equal(names, want) {
 				t.Errorf("steps %q, want %q", names, want)
 			}
-			mustContain(t, seen["anonymous"], tt.anonymous)
-			mustContain(t, seen["authenticated"], "GET /api with the token: 200 OK")
-			mustContain(t, seen["who am I"], "system:serviceaccount:"+ns+":default")
+			harness.MustContain(t, seen["anonymous"], tt.anonymous)
+			harness.MustContain(t, seen["authenticated"], "GET /api with the token: 200 OK")
+			harness.MustContain(t, seen["who am I"], "system:serviceaccount:"+ns+":default")
 			if want := "in the namespace " + ns + ": get, list pods"; seen["permissions"] != want {
 				t.Errorf("permissions: %q, want %q", seen["permissions"], want)
 			}
 		})
 	}
 	t.Run("by a kubeconfig", func(t *testing.T) {
-		d := tokenward(t, "", "doctor", "-o", "json", "--kubeconfig="+plane.Kubeconfig).diagnosis(t)
+		d := readDiagnosis(t, harness.Tokenward(t, "", "doctor", "-o", "json", "--kubeconfig="+env.Plane.Kubeconfig))
 		last := d.Steps[len(d.Steps)-1]
 		if !d.OK || d.Steps[0].Name != "CA" || last.Seen != "in the namespace default: do anything with everything" {
 			t.Errorf("%+v", d)
@@ -223,9 +224,9 @@ func TestDoctorWhenAllIsWell(t *testing.T) {
 // S19: in a pod that was given no token.
 func TestDoctorInAPodWithoutAToken(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-	d := tokenward(t, "", "doctor", "-o", "json").diagnosis(t)
+	d := readDiagnosis(t, harness.Tokenward(t, "", "doctor", "-o", "json"))
 	if last := d.Steps[0]; len(d.Steps) != 1 || last.Name != "token file" {
 		t.Fatalf("%+v", d)
 	}
-	mustContain(t, d.Steps[0].Cure, "automountServiceAccountToken is false", "admission plugin ServiceAccount")
+	harness.MustContain(t, d.Steps[0].Cure, "automountServiceAccountToken is false", "admission plugin ServiceAccount")
 }

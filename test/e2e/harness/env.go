@@ -1,12 +1,16 @@
-// Package e2e runs the webhook as its own process against a real control plane.
-package e2e
+// Package harness is what the end-to-end tests share: a control plane with a
+// release of the chart, the webhook and kubectl-tokenward as processes, and
+// builders for the objects that tests create. Each package beside it has the
+// tests of one theme, and starts one control plane at most.
+package harness
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -18,62 +22,81 @@ import (
 	"tokenward.dev/tokenward/test/cluster"
 )
 
-// What all tests share: one control plane, and the binaries under test.
-var (
-	plane  *cluster.Cluster
-	client kubernetes.Interface
-	binary string
-	// standard is the release of the chart with its defaults, whose rights the
-	// webhook has in all tests that don't install another.
-	standard *installation
-	plugin   string // kubectl-tokenward
-)
-
-func TestMain(m *testing.M) {
-	os.Exit(run(m))
+// Env is a control plane for all tests of a package.
+type Env struct {
+	Plane  *cluster.Cluster
+	Client kubernetes.Interface
+	// Standard is the release of the chart with its defaults. The webhook has its
+	// rights in all tests that don't install another.
+	Standard *Installation
 }
 
-func run(m *testing.M) int {
+// Options change what Run starts.
+type Options struct {
+	// APIServer has more flags for the API server.
+	APIServer map[string]string
+	// NoRelease leaves the chart to the tests: there is no Env.Standard.
+	NoRelease bool
+}
+
+// Run runs the tests of a package in a control plane, which it puts into env
+// before the first test. It returns the exit status for TestMain.
+func Run(m *testing.M, env **Env, options Options) int {
 	logf.SetLogger(logr.Discard())
-	fail := func(err error) int {
+	flag.Parse()
+	if list := flag.Lookup("test.list"); list != nil && list.Value.String() != "" {
+		return m.Run()
+	}
+	e, err := start(options)
+	*env = e
+	code := 1
+	if err == nil {
+		code = m.Run()
+		err = e.checkRights()
+	}
+	if err = errors.Join(err, e.Plane.Stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	dir, err := os.MkdirTemp("", "tokenward-e2e-")
-	if err != nil {
-		return fail(err)
+	return code
+}
+
+// start returns an Env whose plane must be stopped, also after an error.
+func start(options Options) (*Env, error) {
+	e := &Env{}
+	var err error
+	if e.Plane, err = cluster.StartWith(options.APIServer); err != nil {
+		return e, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	binary, plugin = filepath.Join(dir, "webhook"), filepath.Join(dir, "kubectl-tokenward")
-	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./cmd/...")
-	build.Dir = cluster.Root()
-	if out, err := build.CombinedOutput(); err != nil {
-		return fail(fmt.Errorf("%w\n%s", err, out))
+	if e.Client, err = kubernetes.NewForConfig(e.Plane.Config); err != nil || options.NoRelease {
+		return e, err
 	}
-	plane, err = cluster.Start()
-	defer func() {
-		if plane != nil {
-			if err := plane.Stop(); err != nil {
-				fmt.Fprintln(os.Stderr, "e2e: stop:", err)
-			}
+	if err := readChart(); err != nil {
+		return e, err
+	}
+	e.Standard, err = installRelease(context.Background(), e.Plane, chart.Default())
+	return e, err
+}
+
+// readChart makes "go test" run the tests again when the chart has changed. Helm
+// reads it in another process, which "go test" does not see.
+func readChart() error {
+	return filepath.WalkDir(chart.Dir(), func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			_, err = os.Stat(path)
 		}
-	}()
-	if err != nil {
-		return fail(err)
+		return err
+	})
+}
+
+// checkRights returns an error if the webhook was refused anything.
+func (e *Env) checkRights() error {
+	if e.Standard == nil {
+		return nil
 	}
-	if client, err = kubernetes.NewForConfig(plane.Config); err != nil {
-		return fail(err)
-	}
-	if standard, err = install(context.Background(), plane, chart.Default()); err != nil {
-		return fail(err)
-	}
-	code := m.Run()
-	_, refused, err := requestsOf(standard.release.User(), 0)
+	_, refused, err := e.Requests(e.Standard.Release.User(), 0)
 	for _, r := range refused {
 		err = errors.Join(err, fmt.Errorf("the chart lacks a right, by what the webhook was refused: %s", r))
 	}
-	if err != nil {
-		return fail(err)
-	}
-	return code
+	return err
 }

@@ -1,4 +1,4 @@
-package e2e
+package harness
 
 import (
 	"context"
@@ -14,23 +14,19 @@ import (
 	"github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
 	reportsclient "github.com/openreports/reports-api/pkg/client/clientset/versioned"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/yaml"
 
-	api "tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/test/cluster"
 )
 
-// reports are those that a server writes into a control plane.
-type reports struct {
+// Reports are those that a server writes into a control plane.
+type Reports struct {
 	plane  *cluster.Cluster
 	client reportsclient.Interface
 }
 
-// newReports installs the CustomResourceDefinitions that OpenReports ships.
-func newReports(t *testing.T, own *cluster.Cluster) *reports {
+// NewReports installs the CustomResourceDefinitions that OpenReports ships.
+func NewReports(t *testing.T, own *cluster.Cluster) *Reports {
 	t.Helper()
 	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/openreports/reports-api").Output()
 	if err != nil {
@@ -46,19 +42,19 @@ func newReports(t *testing.T, own *cluster.Cluster) *reports {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &reports{plane: own, client: client}
+	return &Reports{plane: own, client: client}
 }
 
-// launch starts a server that audits, and takes a key that is gone for gone soon.
-func (r *reports) launch(t *testing.T, flags ...string) *server {
+// Launch starts a server that audits, and takes a key that is gone for gone soon.
+func (r *Reports) Launch(t *testing.T, flags ...string) *Server {
 	t.Helper()
-	s := launch(t, append([]string{"--kubeconfig=" + r.plane.Kubeconfig, "--log-level=info", "--audit-interval=1h",
+	s := Launch(t, append([]string{"--kubeconfig=" + r.plane.Kubeconfig, "--log-level=info", "--audit-interval=1h",
 		"--signing-key-refresh=1s", "--signing-key-settle=1s"}, flags...)...)
-	s.waitReady(t)
+	s.WaitReady(t)
 	return s
 }
 
-func (r *reports) list(ctx context.Context) ([]v1alpha1.Report, error) {
+func (r *Reports) list(ctx context.Context) ([]v1alpha1.Report, error) {
 	list, err := r.client.OpenreportsV1alpha1().Reports("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
@@ -67,7 +63,7 @@ func (r *reports) list(ctx context.Context) ([]v1alpha1.Report, error) {
 }
 
 // findings returns what the reports have, in the form of planted.want.
-func (r *reports) findings(ctx context.Context) (map[string][]string, error) {
+func (r *Reports) findings(ctx context.Context) (map[string][]string, error) {
 	list, err := r.list(ctx)
 	found := map[string][]string{}
 	for _, item := range list {
@@ -80,8 +76,8 @@ func (r *reports) findings(ctx context.Context) (map[string][]string, error) {
 	return found, err
 }
 
-// waitFor waits until the reports have what is wanted and nothing else.
-func (r *reports) waitFor(t *testing.T, want map[string][]string) {
+// WaitFor waits until the reports have what is wanted and nothing else.
+func (r *Reports) WaitFor(t *testing.T, want map[string][]string) {
 	t.Helper()
 	var found map[string][]string
 	err := cluster.Eventually(t.Context(), 2*time.Minute, func(ctx context.Context) (err error) {
@@ -91,16 +87,16 @@ func (r *reports) waitFor(t *testing.T, want map[string][]string) {
 		return err
 	})
 	if err != nil {
-		compare(t, found, want)
+		Compare(t, found, want)
 		t.Fatal(err)
 	}
 }
 
-// within5s waits for what the reports must have 5 s from now.
-func (r *reports) within5s(t *testing.T, holds func(map[string][]string) bool) {
+// Within5s waits for what the reports must have 5 s from now.
+func (r *Reports) Within5s(t *testing.T, holds func(map[string][]string) bool) {
 	t.Helper()
 	began := time.Now()
-	waitUntil(t, func() error {
+	WaitUntil(t, func() error {
 		found, err := r.findings(t.Context())
 		if err == nil && !holds(found) {
 			err = fmt.Errorf("the reports are as before")
@@ -112,8 +108,8 @@ func (r *reports) within5s(t *testing.T, holds func(map[string][]string) bool) {
 	}
 }
 
-// byName returns all reports.
-func (r *reports) byName(t *testing.T) map[string]*v1alpha1.Report {
+// ByName returns all reports.
+func (r *Reports) ByName(t *testing.T) map[string]*v1alpha1.Report {
 	t.Helper()
 	list, err := r.list(t.Context())
 	if err != nil {
@@ -126,9 +122,9 @@ func (r *reports) byName(t *testing.T) map[string]*v1alpha1.Report {
 	return found
 }
 
-// areComplete looks for a field of OpenReports that is not filled. Selectors take
+// AreComplete looks for a field of OpenReports that is not filled. Selectors take
 // the place of a scope and of resources, and there is one of the two.
-func (r *reports) areComplete(t *testing.T) {
+func (r *Reports) AreComplete(t *testing.T) {
 	list, err := r.list(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -159,21 +155,5 @@ func (r *reports) areComplete(t *testing.T) {
 		if counts != item.Summary {
 			t.Errorf("%s: summary %+v, counted %+v", item.Name, item.Summary, counts)
 		}
-	}
-}
-
-func createPolicyIn(t *testing.T, own *cluster.Cluster, text string) {
-	t.Helper()
-	object := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal([]byte(text), object); err != nil {
-		t.Fatal(err)
-	}
-	client, err := dynamic.NewForConfig(own.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = client.Resource(api.GroupVersion.WithResource(api.TokenPolicyResource)).Create(t.Context(), object, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -1,19 +1,14 @@
-package e2e
+package harness
 
 import (
 	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,24 +16,81 @@ import (
 	"testing"
 	"time"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"tokenward.dev/tokenward/pkg/servingcert"
 	"tokenward.dev/tokenward/test/cluster"
 )
 
-const patience = 20 * time.Second
+// Scrape asks for metrics over TLS, with an Authorization header.
+func (s *Server) Scrape(t *testing.T, authorization string) (int, string) {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(s.CA)
+	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: Patience}
+	defer https.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1:"+strconv.Itoa(s.Metrics)+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	response, err := https.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
 
-// server is the webhook as a process.
-type server struct {
-	port, health, metrics int
-	ca                    []byte
-	certDir               string
-	log                   lockedBuffer
-	command               *exec.Cmd
-	exited                chan error
+// LaunchReplica starts a webhook that makes its own certificate, as in a cluster.
+func LaunchReplica(t *testing.T, kubeconfig string, flags ...string) *Server {
+	t.Helper()
+	s := &Server{Port: freePort(t), Health: freePort(t), Metrics: freePort(t), Exited: make(chan error, 1)}
+	// What is given last counts.
+	s.Command = exec.Command(program(t, "webhook"), append(flags,
+		"--kubeconfig="+kubeconfig, "--self-signed", "--webhook-host=127.0.0.1", "--webhook-port="+strconv.Itoa(s.Port),
+		"--health-addr=127.0.0.1:"+strconv.Itoa(s.Health), "--metrics-addr=127.0.0.1:"+strconv.Itoa(s.Metrics), "--shutdown-delay=1s",
+	)...)
+	s.Command.Stdout, s.Command.Stderr = &s.Log, &s.Log
+	s.Command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.Command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { s.Exited <- s.Command.Wait() }()
+	t.Cleanup(func() {
+		_ = s.Command.Process.Kill()
+		if t.Failed() {
+			lines := strings.Split(s.Log.String(), "\n")
+			t.Logf("end of the log of the replica at %d:\n%s", s.Port, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+		}
+	})
+	return s
+}
+
+func WaitLog(t *testing.T, s *Server, part string) {
+	t.Helper()
+	err := cluster.Eventually(t.Context(), Patience, func(context.Context) error {
+		if !strings.Contains(s.Log.String(), part) {
+			return fmt.Errorf("the log does not say %q", part)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Server is the webhook as a process.
+type Server struct {
+	Port, Health, Metrics int
+	CA                    []byte
+	CertDir               string
+	Log                   lockedBuffer
+	Command               *exec.Cmd
+	Exited                chan error
 }
 
 // lockedBuffer takes the log while tests read it.
@@ -59,102 +111,63 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// handedOut are the ports that tests have: none is given to two.
-var handedOut sync.Map
-
-// freePort returns a port below those that the kernel takes for outgoing
-// connections, so that nobody takes it before the server that it is for.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 1_000 {
-		port := 15_000 + rand.IntN(15_000)
-		if _, taken := handedOut.LoadOrStore(port, true); taken {
-			continue
-		}
-		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
-}
-
-// writeCertificate puts a new CA's certificate for 127.0.0.1 into a directory.
-func writeCertificate(t *testing.T, dir string) (ca []byte) {
-	t.Helper()
-	authority, err := servingcert.NewSelfSigned([]string{"127.0.0.1", "localhost"}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := authority.GetCertificate(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	crt, key := pemPair(t, cert)
-	// The key first: the watcher keeps the old pair until the two fit.
-	writeFile(t, filepath.Join(dir, "tls.key"), key)
-	writeFile(t, filepath.Join(dir, "tls.crt"), crt)
-	return authority.CA()
-}
-
-// startWebhook runs the webhook against the control plane, with more flags, and
+// StartWebhook runs the webhook against the control plane, with more flags, and
 // waits until it is ready.
-func startWebhook(t *testing.T, flags ...string) *server {
+func (e *Env) StartWebhook(t *testing.T, flags ...string) *Server {
 	t.Helper()
-	s := launch(t, append([]string{"--kubeconfig=" + standard.kubeconfig}, flags...)...)
-	s.waitReady(t)
+	s := Launch(t, append([]string{"--kubeconfig=" + e.Standard.Kubeconfig}, flags...)...)
+	s.WaitReady(t)
 	return s
 }
 
-// launch starts the process and does not wait.
-func launch(t *testing.T, flags ...string) *server {
+// Launch starts the process and does not wait.
+func Launch(t *testing.T, flags ...string) *Server {
 	t.Helper()
-	return launchBinary(t, binary, flags...)
+	return LaunchBinary(t, program(t, "webhook"), flags...)
 }
 
-func launchBinary(t *testing.T, path string, flags ...string) *server {
+func LaunchBinary(t *testing.T, path string, flags ...string) *Server {
 	t.Helper()
-	s := &server{
-		port: freePort(t), health: freePort(t), metrics: freePort(t), certDir: t.TempDir(), exited: make(chan error, 1),
+	s := &Server{
+		Port: freePort(t), Health: freePort(t), Metrics: freePort(t), CertDir: t.TempDir(), Exited: make(chan error, 1),
 	}
-	s.ca = writeCertificate(t, s.certDir)
-	s.command = exec.Command(path, append([]string{
-		"--webhook-host=127.0.0.1", "--webhook-port=" + strconv.Itoa(s.port), "--cert-dir=" + s.certDir,
-		"--health-addr=127.0.0.1:" + strconv.Itoa(s.health), "--metrics-addr=127.0.0.1:" + strconv.Itoa(s.metrics),
+	s.CA = WriteCertificate(t, s.CertDir)
+	s.Command = exec.Command(path, append([]string{
+		"--webhook-host=127.0.0.1", "--webhook-port=" + strconv.Itoa(s.Port), "--cert-dir=" + s.CertDir,
+		"--health-addr=127.0.0.1:" + strconv.Itoa(s.Health), "--metrics-addr=127.0.0.1:" + strconv.Itoa(s.Metrics),
 		"--shutdown-delay=0s", "--log-level=debug", "--audit-interval=0",
 	}, flags...)...)
-	s.command.Stdout, s.command.Stderr = &s.log, &s.log
-	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.command.Start(); err != nil {
+	s.Command.Stdout, s.Command.Stderr = &s.Log, &s.Log
+	s.Command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.Command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { s.exited <- s.command.Wait() }()
+	go func() { s.Exited <- s.Command.Wait() }()
 	t.Cleanup(func() {
-		_ = s.command.Process.Kill()
+		_ = s.Command.Process.Kill()
 		if t.Failed() {
-			lines := strings.Split(s.log.String(), "\n")
+			lines := strings.Split(s.Log.String(), "\n")
 			t.Logf("end of the log of the webhook:\n%s", strings.Join(lines[max(0, len(lines)-40):], "\n"))
 		}
 	})
 	return s
 }
 
-func (s *server) waitReady(t *testing.T) {
+func (s *Server) WaitReady(t *testing.T) {
 	t.Helper()
-	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
-		code, body := s.get(s.health, "/readyz")
+	err := cluster.Eventually(t.Context(), Patience, func(context.Context) error {
+		code, body := s.Get(s.Health, "/readyz")
 		if code != http.StatusOK {
 			return fmt.Errorf("/readyz: %d %s", code, body)
 		}
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("%v\n%s", err, s.log.String())
+		t.Fatalf("%v\n%s", err, s.Log.String())
 	}
 }
 
-func (s *server) get(port int, path string) (int, string) {
+func (s *Server) Get(port int, path string) (int, string) {
 	response, err := http.Get("http://127.0.0.1:" + strconv.Itoa(port) + path)
 	if err != nil {
 		return 0, err.Error()
@@ -164,10 +177,10 @@ func (s *server) get(port int, path string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// metric returns the sum of the series of a name whose labels contain all parts.
-func (s *server) metric(t *testing.T, name string, parts ...string) float64 {
+// Metric returns the sum of the series of a name whose labels contain all parts.
+func (s *Server) Metric(t *testing.T, name string, parts ...string) float64 {
 	t.Helper()
-	_, body := s.get(s.metrics, "/metrics")
+	_, body := s.Get(s.Metrics, "/metrics")
 	sum := 0.0
 next:
 	for line := range strings.Lines(body) {
@@ -190,59 +203,17 @@ next:
 	return sum
 }
 
-// register sends the API server's reviews about some namespaces to this process.
-func (s *server) register(t *testing.T, namespaces ...string) {
+// Stop ends the process as Kubernetes does and returns its exit error.
+func (s *Server) Stop(t *testing.T) error {
 	t.Helper()
-	registerAt(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca, metav1.LabelSelectorRequirement{
-		Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces,
-	})
-	s.waitRegistered(t, namespaces)
-}
-
-func loadConfiguration(t *testing.T) *admissionregistrationv1.ValidatingWebhookConfiguration {
-	t.Helper()
-	config, err := standard.validating()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return config
-}
-
-// stop ends the process as Kubernetes does and returns its exit error.
-func (s *server) stop(t *testing.T) error {
-	t.Helper()
-	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := s.Command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	select {
-	case err := <-s.exited:
+	case err := <-s.Exited:
 		return err
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		t.Fatal("the webhook did not stop")
 		return nil
-	}
-}
-
-func pemPair(t *testing.T, cert *tls.Certificate) (crt, key []byte) {
-	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pemCertificate(cert.Certificate[0]), pemKey(der)
-}
-
-func pemKey(der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
-
-func pemCertificate(der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
-func writeFile(t *testing.T, path string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
 	}
 }

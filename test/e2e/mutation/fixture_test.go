@@ -1,4 +1,4 @@
-package e2e
+package mutation
 
 import (
 	"context"
@@ -16,13 +16,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // registerMutating installs the chart's mutating webhook for a server at a URL,
 // limited to some namespaces.
 func registerMutating(t *testing.T, url string, ca []byte, onFailure admissionregistrationv1.FailurePolicyType, where ...metav1.LabelSelectorRequirement) {
 	t.Helper()
-	config, err := standard.mutating()
+	config, err := env.Standard.Mutating()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func registerMutating(t *testing.T, url string, ca []byte, onFailure admissionre
 
 func createMutating(t *testing.T, config *admissionregistrationv1.MutatingWebhookConfiguration) {
 	t.Helper()
-	api := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	api := env.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	made, err := api.Create(t.Context(), config, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -52,15 +53,15 @@ func createMutating(t *testing.T, config *admissionregistrationv1.MutatingWebhoo
 }
 
 // waitMutating waits until the API server asks the mutating webhooks, and ours.
-func waitMutating(t *testing.T, s *server) {
+func waitMutating(t *testing.T, s *harness.Server) {
 	t.Helper()
 	ns := newLabelledNamespace(t, map[string]string{"mutation": "none", "other-webhook": "sidecar"})
-	err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
-		p, err := client.CoreV1().Pods(ns).Create(ctx, pod("probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	err := cluster.Eventually(t.Context(), harness.Patience, func(ctx context.Context) error {
+		p, err := env.Client.CoreV1().Pods(ns).Create(ctx, harness.Pod("probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
 			return err
 		}
-		if len(p.Spec.Containers) < 2 || s.metric(t, "tokenward_reviews_total", `path="/mutate/pods"`) == 0 || s.metric(t, "tokenward_reviews_total", `path="/validate/pods"`) == 0 {
+		if len(p.Spec.Containers) < 2 || s.Metric(t, "tokenward_reviews_total", `path="/mutate/pods"`) == 0 || s.Metric(t, "tokenward_reviews_total", `path="/validate/pods"`) == 0 {
 			return errors.New("not all webhooks are asked yet")
 		}
 		return nil
@@ -79,7 +80,7 @@ func otherWebhooks(t *testing.T) {
 		Path  string `json:"path"`
 		Value any    `json:"value"`
 	}
-	url, ca := serveTLS(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	url, ca := harness.ServeTLS(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var review admissionv1.AdmissionReview
 		var p corev1.Pod
 		if err := json.NewDecoder(r.Body).Decode(&review); err != nil || json.Unmarshal(review.Request.Object.Raw, &p) != nil {
@@ -128,18 +129,20 @@ func otherWebhooks(t *testing.T) {
 
 func newLabelledNamespace(t *testing.T, labels map[string]string) string {
 	t.Helper()
-	ns, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: labels}}, metav1.CreateOptions{})
+	ns, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: labels}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitForAccount(t, ns.Name)
-	t.Cleanup(func() { _ = client.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{}) })
+	env.WaitForAccount(t, ns.Name)
+	t.Cleanup(func() {
+		_ = env.Client.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{})
+	})
 	return ns.Name
 }
 
 func makeAccount(t *testing.T, namespace string, account corev1.ServiceAccount) {
 	t.Helper()
-	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &account, metav1.CreateOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -148,12 +151,12 @@ func makeAccount(t *testing.T, namespace string, account corev1.ServiceAccount) 
 func pullBy(t *testing.T, namespace, account, secret string) {
 	t.Helper()
 	patch := []byte(`{"imagePullSecrets": [{"name": "` + secret + `"}]}`)
-	if _, err := client.CoreV1().ServiceAccounts(namespace).Patch(t.Context(), account, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().ServiceAccounts(namespace).Patch(t.Context(), account, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+	err := cluster.Eventually(t.Context(), harness.Patience, func(ctx context.Context) error {
 		// Of another account than the one that is set, and so not changed.
-		p, err := client.CoreV1().Pods(namespace).Create(ctx, pod("probe", func(s *corev1.PodSpec) { s.ServiceAccountName = account }), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		p, err := env.Client.CoreV1().Pods(namespace).Create(ctx, harness.Pod("probe", func(s *corev1.PodSpec) { s.ServiceAccountName = account }), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err == nil && len(p.Spec.ImagePullSecrets) == 0 {
 			err = errors.New("the plugin does not know yet")
 		}
@@ -167,14 +170,14 @@ func pullBy(t *testing.T, namespace, account, secret string) {
 // makeTokenSecret makes a token Secret and waits until it is filled.
 func makeTokenSecret(t *testing.T, namespace, name, account string) {
 	t.Helper()
-	secrets := client.CoreV1().Secrets(namespace)
+	secrets := env.Client.CoreV1().Secrets(namespace)
 	_, err := secrets.Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{corev1.ServiceAccountNameKey: account}}, Type: corev1.SecretTypeServiceAccountToken,
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+	err = cluster.Eventually(t.Context(), harness.Patience, func(ctx context.Context) error {
 		s, err := secrets.Get(ctx, name, metav1.GetOptions{})
 		if err == nil && len(s.Data["token"]) == 0 {
 			err = errors.New("not filled yet")

@@ -1,4 +1,4 @@
-package e2e
+package mutation
 
 import (
 	"bytes"
@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 var update = flag.Bool("update", false, "write the golden files of TestMutationGolden anew")
@@ -52,7 +53,7 @@ type mutation struct {
 func mutations() []mutation {
 	const project = "mutate: {longLivedTokenVolumes: {project: Existing}}"
 	legacy := func(change ...func(*corev1.PodSpec)) *corev1.Pod {
-		p := pod("app", append([]func(*corev1.PodSpec){secretVolume("runner-token", false)}, change...)...)
+		p := harness.Pod("app", append([]func(*corev1.PodSpec){harness.SecretVolume("runner-token", false)}, change...)...)
 		p.Spec.ServiceAccountName = "runner"
 		return p
 	}
@@ -62,7 +63,7 @@ func mutations() []mutation {
 	}
 	return []mutation{
 		{
-			name: "account", spec: "mutate: {serviceAccount: {name: runner}}", pod: pod("app"),
+			name: "account", spec: "mutate: {serviceAccount: {name: runner}}", pod: harness.Pod("app"),
 			before: func(t *testing.T, ns string) {
 				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}, ImagePullSecrets: []corev1.LocalObjectReference{{Name: "reg-new"}}})
 				pullBy(t, ns, "default", "reg-old")
@@ -70,29 +71,29 @@ func mutations() []mutation {
 		},
 		{
 			name: "account-with-the-users-pull-secrets", spec: "mutate: {serviceAccount: {name: runner}}",
-			pod: pod("app", func(s *corev1.PodSpec) { s.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "mine"}} }),
+			pod: harness.Pod("app", func(s *corev1.PodSpec) { s.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "mine"}} }),
 			before: func(t *testing.T, ns string) {
 				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}, ImagePullSecrets: []corev1.LocalObjectReference{{Name: "reg-new"}}})
 			},
 		},
 		{
-			name: "account-without-token", spec: "mutate: {serviceAccount: {name: runner}}", pod: pod("app"),
+			name: "account-without-token", spec: "mutate: {serviceAccount: {name: runner}}", pod: harness.Pod("app"),
 			before: func(t *testing.T, ns string) {
 				no := false
 				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}, AutomountServiceAccountToken: &no})
 			},
 		},
 		{
-			name: "account-that-the-plugin-would-refuse", spec: "mutate: {serviceAccount: {name: runner}}", pod: pod("app", secretVolume("db", false)),
+			name: "account-that-the-plugin-would-refuse", spec: "mutate: {serviceAccount: {name: runner}}", pod: harness.Pod("app", harness.SecretVolume("db", false)),
 			before: func(t *testing.T, ns string) {
-				createSecret(t, ns, "db", "x")
+				env.CreateSecret(t, ns, "db", "x")
 				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner", Annotations: map[string]string{"kubernetes.io/enforce-mountable-secrets": "true"}}})
 			},
 		},
-		{name: "account-absent", spec: "mutate: {serviceAccount: {name: gone}}", pod: pod("app")},
-		{name: "automount-false", spec: "mutate: {automountServiceAccountToken: false}", pod: pod("app", twoContainers)},
+		{name: "account-absent", spec: "mutate: {serviceAccount: {name: gone}}", pod: harness.Pod("app")},
+		{name: "automount-false", spec: "mutate: {automountServiceAccountToken: false}", pod: harness.Pod("app", twoContainers)},
 		{
-			name: "automount-true", spec: "mutate: {automountServiceAccountToken: true}", pod: pod("app", func(s *corev1.PodSpec) { s.ServiceAccountName = "quiet" }),
+			name: "automount-true", spec: "mutate: {automountServiceAccountToken: true}", pod: harness.Pod("app", func(s *corev1.PodSpec) { s.ServiceAccountName = "quiet" }),
 			before: func(t *testing.T, ns string) {
 				no := false
 				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "quiet"}, AutomountServiceAccountToken: &no})
@@ -113,21 +114,21 @@ func mutations() []mutation {
 		},
 		{
 			name: "missing", spec: "mutate: {longLivedTokenVolumes: {project: ExistingOrMissing, expirationSeconds: 7200}}\nchecks: [{name: secret-exists, action: Deny}]",
-			pod: pod("app", secretVolume("default-token-x7k2p", false), func(s *corev1.PodSpec) {
+			pod: harness.Pod("app", harness.SecretVolume("default-token-x7k2p", false), func(s *corev1.PodSpec) {
 				s.Containers[0].VolumeMounts[0].MountPath = accountDirectory
 			}),
 		},
 		{
 			name: "together", before: runner,
 			spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false, longLivedTokenVolumes: {project: Existing}, recordAnnotation: true}",
-			pod:  pod("app", secretVolume("runner-token", false), twoContainers),
+			pod:  harness.Pod("app", harness.SecretVolume("runner-token", false), twoContainers),
 		},
-		{name: "dry-run", spec: "mode: DryRun\nmutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}", pod: pod("app"), before: runner},
+		{name: "dry-run", spec: "mode: DryRun\nmutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}", pod: harness.Pod("app"), before: runner},
 		{
-			name: "sidecar-added-after-us", other: "sidecar", pod: pod("app"),
+			name: "sidecar-added-after-us", other: "sidecar", pod: harness.Pod("app"),
 			spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false, longLivedTokenVolumes: {project: Existing}, recordAnnotation: true}", before: runner,
 		},
-		{name: "marshalled-again-before-us", other: "remarshal", spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}", pod: pod("app"), before: runner},
+		{name: "marshalled-again-before-us", other: "remarshal", spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}", pod: harness.Pod("app"), before: runner},
 	}
 }
 
@@ -144,10 +145,10 @@ func TestMutationGolden(t *testing.T) {
 		fmt.Fprintf(&policies, "---\napiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: %s}\nspec:\n  match: {namespaceSelector: {matchLabels: {mutation: %s}}}\n  %s\n",
 			m.name, m.name, strings.ReplaceAll(m.spec, "\n", "\n  "))
 	}
-	s := startWebhook(t, "--policy-file="+policyFile(t, policies.String()))
+	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, policies.String()))
 	labelled := metav1.LabelSelectorRequirement{Key: "mutation", Operator: metav1.LabelSelectorOpExists}
-	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca, admissionregistrationv1.Fail, labelled)
-	registerAt(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca, labelled)
+	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Fail, labelled)
+	env.RegisterAt(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, labelled)
 	otherWebhooks(t)
 	waitMutating(t, s)
 	for _, m := range mutations() {
@@ -158,16 +159,16 @@ func TestMutationGolden(t *testing.T) {
 	}
 }
 
-func (m *mutation) run(t *testing.T, s *server) {
+func (m *mutation) run(t *testing.T, s *harness.Server) {
 	ns := newLabelledNamespace(t, map[string]string{"mutation": m.name, "other-webhook": m.other})
 	if m.before != nil {
 		m.before(t, ns)
 	}
 	var told []string
-	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
+	err := cluster.Eventually(t.Context(), harness.Patience, func(context.Context) error {
 		// The ServiceAccount plugin knows of accounts by a watch of its own.
 		var err error
-		if told, err = try(t, ns, m.pod.DeepCopy()); apierrors.IsForbidden(err) && strings.Contains(err.Error(), "looking up service account") {
+		if told, err = env.CreatePod(t, ns, m.pod.DeepCopy()); apierrors.IsForbidden(err) && strings.Contains(err.Error(), "looking up service account") {
 			return err
 		} else if err != nil {
 			t.Fatal(err)
@@ -190,7 +191,7 @@ func (m *mutation) run(t *testing.T, s *server) {
 // know included.
 func storedPod(t *testing.T, namespace, name string) map[string]any {
 	t.Helper()
-	client, err := dynamic.NewForConfig(plane.Config)
+	client, err := dynamic.NewForConfig(env.Plane.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,9 +225,9 @@ func normal(stored map[string]any) any {
 func mutationAnnotations(t *testing.T, namespace, name string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
+	err := cluster.Eventually(t.Context(), harness.Patience, func(context.Context) error {
 		found := false
-		err := eachEvent(func(e auditEvent) {
+		err := env.EachEvent(func(e harness.AuditEvent) {
 			if e.Verb != "create" || e.ObjectRef.Resource != "pods" || e.ObjectRef.Namespace != namespace || e.ObjectRef.Name != name {
 				return
 			}
@@ -255,7 +256,7 @@ func golden(t *testing.T, path string, got any) {
 		t.Fatal(err)
 	}
 	if *update {
-		writeFile(t, path, text)
+		harness.WriteFile(t, path, text)
 		return
 	}
 	want, err := os.ReadFile(path)
@@ -269,7 +270,7 @@ func golden(t *testing.T, path string, got any) {
 
 // reviewOnce asks the webhook about an object as the API server does, and
 // returns its patch.
-func reviewOnce(t *testing.T, s *server, namespace string, object map[string]any) []byte {
+func reviewOnce(t *testing.T, s *harness.Server, namespace string, object map[string]any) []byte {
 	t.Helper()
 	raw, err := json.Marshal(object)
 	if err != nil {
@@ -286,9 +287,9 @@ func reviewOnce(t *testing.T, s *server, namespace string, object map[string]any
 		t.Fatal(err)
 	}
 	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(s.ca)
+	pool.AppendCertsFromPEM(s.CA)
 	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
-	response, err := https.Post("https://127.0.0.1:"+strconv.Itoa(s.port)+"/mutate/pods", "application/json", bytes.NewReader(body))
+	response, err := https.Post("https://127.0.0.1:"+strconv.Itoa(s.Port)+"/mutate/pods", "application/json", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,9 +306,9 @@ func reviewOnce(t *testing.T, s *server, namespace string, object map[string]any
 // the policy, however it is made.
 func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 	const policy = "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: p}\nspec: {mutate: {serviceAccount: {name: runner}}}\n"
-	s := startWebhook(t, "--policy-file="+policyFile(t, policy))
+	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, policy))
 	label := map[string]string{"account-when-unset": "true"}
-	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca, admissionregistrationv1.Fail, metav1.LabelSelectorRequirement{Key: "account-when-unset", Operator: metav1.LabelSelectorOpExists})
+	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Fail, metav1.LabelSelectorRequirement{Key: "account-when-unset", Operator: metav1.LabelSelectorOpExists})
 	ns := newLabelledNamespace(t, label)
 	makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
 	waitChanged(t, ns)
@@ -318,7 +319,7 @@ func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 				line = field + ": " + account + ", "
 			}
 			manifest := "{apiVersion: v1, kind: Pod, metadata: {name: " + name + "}, spec: {" + line + "containers: [{name: main, image: 'example.test/main:1'}]}}"
-			made, err := client.CoreV1().Pods(ns).Patch(t.Context(), name, types.ApplyYAMLPatchType, []byte(manifest), metav1.PatchOptions{FieldManager: "kubectl"})
+			made, err := env.Client.CoreV1().Pods(ns).Patch(t.Context(), name, types.ApplyYAMLPatchType, []byte(manifest), metav1.PatchOptions{FieldManager: "kubectl"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -327,9 +328,9 @@ func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 	}
 	ways := map[string]func(t *testing.T, name, account string) *corev1.Pod{
 		"create": func(t *testing.T, name, account string) *corev1.Pod {
-			p := pod(name)
+			p := harness.Pod(name)
 			p.Spec.ServiceAccountName = account
-			made, err := client.CoreV1().Pods(ns).Create(t.Context(), p, metav1.CreateOptions{FieldManager: "kubectl-create"})
+			made, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), p, metav1.CreateOptions{FieldManager: "kubectl-create"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -339,9 +340,9 @@ func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 		"server-side apply of the alias": applied("serviceAccount"),
 		"Deployment": func(t *testing.T, name, account string) *corev1.Pod {
 			one, labels := int32(1), map[string]string{"app": name}
-			template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod(name).Spec}
+			template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: harness.Pod(name).Spec}
 			template.Spec.ServiceAccountName = account
-			_, err := client.AppsV1().Deployments(ns).Create(t.Context(), &appsv1.Deployment{
+			_, err := env.Client.AppsV1().Deployments(ns).Create(t.Context(), &appsv1.Deployment{
 				ObjectMeta: metav1.ObjectMeta{Name: name},
 				Spec:       appsv1.DeploymentSpec{Replicas: &one, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template},
 			}, metav1.CreateOptions{})
@@ -349,8 +350,8 @@ func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 				t.Fatal(err)
 			}
 			var made *corev1.Pod
-			err = cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
-				list, err := client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: "app=" + name})
+			err = cluster.Eventually(t.Context(), harness.Patience, func(ctx context.Context) error {
+				list, err := env.Client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: "app=" + name})
 				if err == nil && len(list.Items) == 0 {
 					err = errors.New("no pod yet")
 				}
@@ -381,8 +382,8 @@ func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 // waitChanged waits until pods without an account get one.
 func waitChanged(t *testing.T, namespace string) {
 	t.Helper()
-	err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
-		p, err := client.CoreV1().Pods(namespace).Create(ctx, pod("probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	err := cluster.Eventually(t.Context(), harness.Patience, func(ctx context.Context) error {
+		p, err := env.Client.CoreV1().Pods(namespace).Create(ctx, harness.Pod("probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err == nil && p.Spec.ServiceAccountName != "runner" {
 			err = errors.New("not changed yet")
 		}
@@ -397,18 +398,18 @@ func waitChanged(t *testing.T, namespace string) {
 // nobody.
 func TestMutationDownAndIgnored(t *testing.T) {
 	const policy = "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: p}\nspec: {mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}}\n"
-	s := startWebhook(t, "--policy-file="+policyFile(t, policy))
+	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, policy))
 	ns := newLabelledNamespace(t, map[string]string{"mutation-down": "true"})
 	makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
-	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca, admissionregistrationv1.Ignore, metav1.LabelSelectorRequirement{Key: "mutation-down", Operator: metav1.LabelSelectorOpExists})
+	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Ignore, metav1.LabelSelectorRequirement{Key: "mutation-down", Operator: metav1.LabelSelectorOpExists})
 	waitChanged(t, ns)
-	if err := s.stop(t); err != nil {
+	if err := s.Stop(t); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod("app"), metav1.CreateOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), harness.Pod("app"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	p, err := client.CoreV1().Pods(ns).Get(t.Context(), "app", metav1.GetOptions{})
+	p, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "app", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package e2e
+package policies
 
 import (
 	"context"
@@ -11,112 +11,14 @@ import (
 	"strings"
 	"testing"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/dynamic"
-	"sigs.k8s.io/yaml"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 	"tokenward.dev/tokenward/test/samples"
 )
-
-// policies returns a client of TokenPolicies, and what the API server warns about.
-func policies(t *testing.T) (dynamic.ResourceInterface, *warnings) {
-	t.Helper()
-	config, seen := warned()
-	c, err := dynamic.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.TokenPolicyResource)), seen
-}
-
-// documents splits a file of policies.
-func documents(t *testing.T, text string) []*unstructured.Unstructured {
-	t.Helper()
-	var out []*unstructured.Unstructured
-	for _, part := range strings.Split(text, "\n---\n") {
-		u := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal([]byte(part), &u.Object); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, u)
-	}
-	return out
-}
-
-// createPolicy writes a TokenPolicy as kubectl does: strictly.
-func createPolicy(t *testing.T, u *unstructured.Unstructured) ([]string, error) {
-	t.Helper()
-	api, seen := policies(t)
-	_, err := api.Create(t.Context(), u, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
-	if err == nil {
-		t.Cleanup(func() { deletePolicy(t, u.GetName()) })
-	}
-	return seen.lines, err
-}
-
-func deletePolicy(t *testing.T, name string) {
-	t.Helper()
-	api, _ := policies(t)
-	if err := api.Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-		t.Error(err)
-	}
-}
-
-func mustCreatePolicy(t *testing.T, text string) {
-	t.Helper()
-	for _, u := range documents(t, text) {
-		if _, err := createPolicy(t, u); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// waitStatus waits until a policy's status fits, and returns it.
-func waitStatus(t *testing.T, name string, fits func(*v1alpha1.TokenPolicy) error) *v1alpha1.TokenPolicy {
-	t.Helper()
-	api, _ := policies(t)
-	p := &v1alpha1.TokenPolicy{}
-	err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
-		u, err := api.Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		*p = v1alpha1.TokenPolicy{}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, p); err != nil {
-			return err
-		}
-		if p.Status.ObservedGeneration != p.Generation {
-			return fmt.Errorf("TokenPolicy %s: generation %d is not observed", name, p.Generation)
-		}
-		return fits(p)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// isReady wants the condition Ready to have a status, and parts in its message.
-func isReady(status metav1.ConditionStatus, parts ...string) func(*v1alpha1.TokenPolicy) error {
-	return func(p *v1alpha1.TokenPolicy) error {
-		c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
-		if c == nil || c.Status != status {
-			return fmt.Errorf("Ready is not %s: %+v", status, p.Status)
-		}
-		for _, part := range parts {
-			if !strings.Contains(c.Message, part) {
-				return fmt.Errorf("want %q in: %s", part, c.Message)
-			}
-		}
-		return nil
-	}
-}
 
 func readSamples(t *testing.T, dir string) map[string]string {
 	t.Helper()
@@ -128,13 +30,13 @@ func readSamples(t *testing.T, dir string) map[string]string {
 }
 
 // registerPolicies lets this process answer for what is written to policies.
-func (s *server) registerPolicies(t *testing.T) {
+func registerPolicies(t *testing.T, s *harness.Server) {
 	t.Helper()
-	registerAt(t, "https://127.0.0.1:"+strconv.Itoa(s.port), s.ca)
-	broken := documents(t, readSamples(t, "test/policies/invalid")["check-unknown.yaml"])[0]
-	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
-		if _, err := createPolicy(t, broken); err == nil {
-			deletePolicy(t, broken.GetName())
+	env.RegisterAt(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA)
+	broken := harness.Documents(t, readSamples(t, "test/policies/invalid")["check-unknown.yaml"])[0]
+	err := cluster.Eventually(t.Context(), harness.Patience, func(context.Context) error {
+		if _, err := env.CreatePolicy(t, broken); err == nil {
+			env.DeletePolicy(t, broken.GetName())
 			return errors.New("the API server does not ask the webhook about policies")
 		}
 		return nil
@@ -151,38 +53,38 @@ func TestPolicySamples(t *testing.T) {
 	// that it is the webhook's.
 	for name, text := range readSamples(t, "test/policies/invalid") {
 		t.Run("schema/"+name, func(t *testing.T) {
-			_, err := createPolicy(t, documents(t, text)[0])
+			_, err := env.CreatePolicy(t, harness.Documents(t, text)[0])
 			byWebhook := len(samples.Comments(text, "by")) > 0
 			if byWebhook != (err == nil) {
 				t.Errorf("refused by the webhook: %t; without it: %v", byWebhook, err)
 			}
 		})
 	}
-	s := startWebhook(t)
-	s.registerPolicies(t)
+	s := env.StartWebhook(t)
+	registerPolicies(t, s)
 	for name, text := range readSamples(t, "test/policies/invalid") {
 		t.Run("invalid/"+name, func(t *testing.T) {
-			_, err := createPolicy(t, documents(t, text)[0])
+			_, err := env.CreatePolicy(t, harness.Documents(t, text)[0])
 			if err == nil {
 				t.Fatal("the API server takes it")
 			}
 			t.Log(err)
-			mustContain(t, err.Error(), samples.Comments(text, "want")...)
+			harness.MustContain(t, err.Error(), samples.Comments(text, "want")...)
 		})
 	}
 	for _, dir := range []string{"test/policies/valid", "config/samples"} {
 		for name, text := range readSamples(t, dir) {
 			t.Run("valid/"+name, func(t *testing.T) {
-				for _, u := range documents(t, text) {
-					warned, err := createPolicy(t, u)
+				for _, u := range harness.Documents(t, text) {
+					warned, err := env.CreatePolicy(t, u)
 					if err != nil {
 						t.Fatal(err)
 					}
-					mustContain(t, strings.Join(warned, "\n"), samples.Comments(text, "warns")...)
+					harness.MustContain(t, strings.Join(warned, "\n"), samples.Comments(text, "warns")...)
 					if len(warned) != len(samples.Comments(text, "warns")) {
 						t.Errorf("warnings: %q", warned)
 					}
-					p := waitStatus(t, u.GetName(), isReady(metav1.ConditionTrue))
+					p := env.WaitStatus(t, u.GetName(), harness.Ready(metav1.ConditionTrue))
 					if meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionOverlapping) == nil {
 						t.Errorf("no condition Overlapping: %+v", p.Status)
 					}
@@ -194,7 +96,7 @@ func TestPolicySamples(t *testing.T) {
 
 // What kubectl explain shows: every field has a description.
 func TestOpenAPIExplainsEveryField(t *testing.T) {
-	raw, err := client.Discovery().RESTClient().Get().AbsPath("/openapi/v3/apis/tokenward.dev/v1alpha1").DoRaw(t.Context())
+	raw, err := env.Client.Discovery().RESTClient().Get().AbsPath("/openapi/v3/apis/tokenward.dev/v1alpha1").DoRaw(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,11 +141,11 @@ func TestOpenAPIExplainsEveryField(t *testing.T) {
 }
 
 func TestPrinterColumns(t *testing.T) {
-	startWebhook(t)
-	mustCreatePolicy(t, "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: columns}\nspec: {mode: DryRun, "+
+	env.StartWebhook(t)
+	env.MustCreatePolicy(t, "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: columns}\nspec: {mode: DryRun, "+
 		"match: {namespaceSelector: {matchLabels: {nobody: has-this}}}, checks: [{name: secret-exists, action: Warn}, {name: config-map-exists, action: Deny}]}\n")
-	waitStatus(t, "columns", isReady(metav1.ConditionTrue))
-	raw, err := client.Discovery().RESTClient().Get().AbsPath("/apis/tokenward.dev/v1alpha1/tokenpolicies/columns").
+	env.WaitStatus(t, "columns", harness.Ready(metav1.ConditionTrue))
+	raw, err := env.Client.Discovery().RESTClient().Get().AbsPath("/apis/tokenward.dev/v1alpha1/tokenpolicies/columns").
 		SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").DoRaw(t.Context())
 	if err != nil {
 		t.Fatal(err)

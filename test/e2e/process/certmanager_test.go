@@ -1,4 +1,4 @@
-package e2e
+package process
 
 import (
 	"context"
@@ -23,6 +23,7 @@ import (
 
 	"tokenward.dev/tokenward/test/chart"
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // certificateSpec is what config/certs asks cert-manager for.
@@ -98,7 +99,7 @@ func chartCertificate(t *testing.T, spec certificateSpec) issued {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return issued{ca: pemCertificate(caCert.Raw), crt: pemCertificate(cert.Raw), key: pemKey(der)}
+	return issued{ca: harness.PemCertificate(caCert.Raw), crt: harness.PemCertificate(cert.Raw), key: harness.PemKey(der)}
 }
 
 func newCertificate(t *testing.T, template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate) {
@@ -125,14 +126,14 @@ func newCertificate(t *testing.T, template, parent *x509.Certificate, signer *ec
 // the Service's name: the API server looks the Service up, and finds by it the
 // address of this process.
 func TestCertificateOfCertManagerServesUnderTheServicesName(t *testing.T) {
-	ns := newNamespace(t)
+	ns := env.NewNamespace(t)
 	certificate := chartCertificate(t, certificateOf(t))
-	s := startWebhook(t, "--policy-file="+policyFile(t, secretExists("Deny", "")))
-	writeFile(t, filepath.Join(s.certDir, "tls.key"), certificate.key)
-	writeFile(t, filepath.Join(s.certDir, "tls.crt"), certificate.crt)
+	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", "")))
+	harness.WriteFile(t, filepath.Join(s.CertDir, "tls.key"), certificate.key)
+	harness.WriteFile(t, filepath.Join(s.CertDir, "tls.crt"), certificate.crt)
 
-	release := standard.release
-	_, err := client.CoreV1().Services(release.Namespace).Create(t.Context(), &corev1.Service{
+	release := env.Standard.Release
+	_, err := env.Client.CoreV1().Services(release.Namespace).Create(t.Context(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: release.Fullname()},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
 	}, metav1.CreateOptions{})
@@ -140,34 +141,34 @@ func TestCertificateOfCertManagerServesUnderTheServicesName(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = client.CoreV1().Services(release.Namespace).Delete(context.Background(), release.Fullname(), metav1.DeleteOptions{})
+		_ = env.Client.CoreV1().Services(release.Namespace).Delete(context.Background(), release.Fullname(), metav1.DeleteOptions{})
 	})
-	config, err := standard.validating()
+	config, err := env.Standard.Validating()
 	if err != nil {
 		t.Fatal(err)
 	}
 	config.GenerateName, config.Name = "tokenward-", ""
 	config.Webhooks = slices.DeleteFunc(config.Webhooks, func(w admissionregistrationv1.ValidatingWebhook) bool { return w.Name != "validate.pods.tokenward.dev" })
-	w, port, fail := &config.Webhooks[0], int32(s.port), admissionregistrationv1.Fail
+	w, port, fail := &config.Webhooks[0], int32(s.Port), admissionregistrationv1.Fail
 	w.ClientConfig.Service.Port, w.ClientConfig.CABundle, w.FailurePolicy = &port, certificate.ca, &fail
 	w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, metav1.LabelSelectorRequirement{
 		Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{ns},
 	})
-	api := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	api := env.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	made, err := api.Create(t.Context(), config, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}) })
 	// The process takes up the new certificate within seconds.
-	waitUntil(t, func() error {
-		_, err := try(t, ns, pod("bad", secretVolume("gone", false)))
+	harness.WaitUntil(t, func() error {
+		_, err := env.CreatePod(t, ns, harness.Pod("bad", harness.SecretVolume("gone", false)))
 		if err == nil || !strings.Contains(err.Error(), `"gone"`) {
 			return fmt.Errorf("not refused by the webhook: %w", err)
 		}
 		return nil
 	})
-	if _, err := try(t, ns, pod("good")); err != nil {
+	if _, err := env.CreatePod(t, ns, harness.Pod("good")); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,73 +1,34 @@
-package e2e
+package process
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
-
-// scrape asks for metrics over TLS, with an Authorization header.
-func (s *server) scrape(t *testing.T, authorization string) (int, string) {
-	t.Helper()
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(s.ca)
-	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: patience}
-	defer https.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1:"+strconv.Itoa(s.metrics)+"/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if authorization != "" {
-		request.Header.Set("Authorization", authorization)
-	}
-	response, err := https.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(body)
-}
-
-// tokenOf returns a new token of the account default.
-func tokenOf(t *testing.T, namespace string) string {
-	t.Helper()
-	made, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made.Status.Token
-}
 
 // mayScrape binds an account to the ClusterRole that docs/monitoring.md gives.
 func mayScrape(t *testing.T, namespace, account string) {
 	t.Helper()
-	role, err := client.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{
+	role, err := env.Client.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "tokenward-metrics-"},
 		Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	binding, err := client.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+	binding, err := env.Client.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "tokenward-metrics-"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
@@ -76,8 +37,8 @@ func mayScrape(t *testing.T, namespace, account string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = client.RbacV1().ClusterRoleBindings().Delete(context.Background(), binding.Name, metav1.DeleteOptions{})
-		_ = client.RbacV1().ClusterRoles().Delete(context.Background(), role.Name, metav1.DeleteOptions{})
+		_ = env.Client.RbacV1().ClusterRoleBindings().Delete(context.Background(), binding.Name, metav1.DeleteOptions{})
+		_ = env.Client.RbacV1().ClusterRoles().Delete(context.Background(), role.Name, metav1.DeleteOptions{})
 	})
 }
 
@@ -86,16 +47,16 @@ func TestSecureMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 		rbacv1.PolicyRule{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
 		rbacv1.PolicyRule{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
 	)...)
-	allowed, other := newNamespace(t), newNamespace(t)
+	allowed, other := env.NewNamespace(t), env.NewNamespace(t)
 	mayScrape(t, allowed, "default")
-	good := tokenOf(t, allowed)
+	good := env.AccountToken(t, allowed)
 	tests := []struct {
 		name, authorization string
 		code                int
 	}{
 		{"an account with the right", "Bearer " + good, http.StatusOK},
 		{"the scheme in small letters", "bearer " + good, http.StatusOK},
-		{"an account without it", "Bearer " + tokenOf(t, other), http.StatusForbidden},
+		{"an account without it", "Bearer " + env.AccountToken(t, other), http.StatusForbidden},
 		{"no token", "", http.StatusUnauthorized},
 		{"an empty token", "Bearer ", http.StatusUnauthorized},
 		{"a token that is not accepted", "Bearer " + good + "x", http.StatusUnauthorized},
@@ -104,8 +65,8 @@ func TestSecureMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			// The authorizer learns of a new binding by a watch.
-			err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
-				code, body := s.scrape(t, tt.authorization)
+			err := cluster.Eventually(t.Context(), harness.Patience, func(context.Context) error {
+				code, body := s.Scrape(t, tt.authorization)
 				if code != tt.code {
 					return fmt.Errorf("got %d %.200s, want %d", code, body, tt.code)
 				}
@@ -119,10 +80,10 @@ func TestSecureMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 			}
 		})
 	}
-	if strings.Contains(s.log.String(), good) {
+	if strings.Contains(s.Log.String(), good) {
 		t.Error("the token is in the log")
 	}
-	response, err := http.Get("http://127.0.0.1:" + strconv.Itoa(s.metrics) + "/metrics")
+	response, err := http.Get("http://127.0.0.1:" + strconv.Itoa(s.Metrics) + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,11 +95,11 @@ func TestSecureMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 
 func TestSecureMetricsSayThatTheyCantTell(t *testing.T) {
 	s := startWebhookAs(t, []string{"--metrics-secure"}, readRights()...)
-	if code, body := s.scrape(t, "Bearer x"); code != http.StatusServiceUnavailable {
+	if code, body := s.Scrape(t, "Bearer x"); code != http.StatusServiceUnavailable {
 		t.Errorf("got %d %s, want 503", code, body)
 	}
-	waitLog(t, s, "who may read metrics")
-	waitLog(t, s, "tokenreviews")
+	harness.WaitLog(t, s, "who may read metrics")
+	harness.WaitLog(t, s, "tokenreviews")
 }
 
 // readRights are those that the webhook can't be ready without.
@@ -150,14 +111,14 @@ func readRights() []rbacv1.PolicyRule {
 }
 
 // startWebhookAs runs the webhook as an account with rights of its own.
-func startWebhookAs(t *testing.T, flags []string, rules ...rbacv1.PolicyRule) *server {
+func startWebhookAs(t *testing.T, flags []string, rules ...rbacv1.PolicyRule) *harness.Server {
 	t.Helper()
-	ns := newNamespace(t)
-	role, err := client.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{GenerateName: "webhook-"}, Rules: rules}, metav1.CreateOptions{})
+	ns := env.NewNamespace(t)
+	role, err := env.Client.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{GenerateName: "webhook-"}, Rules: rules}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	binding, err := client.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+	binding, err := env.Client.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "webhook-"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "default"}},
@@ -166,21 +127,21 @@ func startWebhookAs(t *testing.T, flags []string, rules ...rbacv1.PolicyRule) *s
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = client.RbacV1().ClusterRoleBindings().Delete(context.Background(), binding.Name, metav1.DeleteOptions{})
-		_ = client.RbacV1().ClusterRoles().Delete(context.Background(), role.Name, metav1.DeleteOptions{})
+		_ = env.Client.RbacV1().ClusterRoleBindings().Delete(context.Background(), binding.Name, metav1.DeleteOptions{})
+		_ = env.Client.RbacV1().ClusterRoles().Delete(context.Background(), role.Name, metav1.DeleteOptions{})
 	})
-	config, err := clientcmd.LoadFromFile(plane.Kubeconfig)
+	config, err := clientcmd.LoadFromFile(env.Plane.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name := range config.AuthInfos {
-		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: tokenOf(t, ns)}
+		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: env.AccountToken(t, ns)}
 	}
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	if err := clientcmd.WriteToFile(*config, path); err != nil {
 		t.Fatal(err)
 	}
-	s := launch(t, append([]string{"--kubeconfig=" + path}, flags...)...)
-	s.waitReady(t)
+	s := harness.Launch(t, append([]string{"--kubeconfig=" + path}, flags...)...)
+	s.WaitReady(t)
 	return s
 }

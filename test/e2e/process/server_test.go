@@ -1,4 +1,4 @@
-package e2e
+package process
 
 import (
 	"context"
@@ -16,17 +16,18 @@ import (
 	"time"
 
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 func TestShutdownBecomesUnreadyServesOnAndExitsCleanly(t *testing.T) {
-	s := startWebhook(t, "--shutdown-delay=1s")
-	ns := newNamespace(t)
-	s.register(t, ns)
-	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
+	s := env.StartWebhook(t, "--shutdown-delay=1s")
+	ns := env.NewNamespace(t)
+	env.Register(t, s, ns)
+	if err := s.Command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
-		if code, body := s.get(s.health, "/readyz"); code != http.StatusServiceUnavailable {
+	err := cluster.Eventually(t.Context(), harness.Patience, func(context.Context) error {
+		if code, body := s.Get(s.Health, "/readyz"); code != http.StatusServiceUnavailable {
 			return fmt.Errorf("/readyz: %d %s", code, body)
 		}
 		return nil
@@ -34,10 +35,10 @@ func TestShutdownBecomesUnreadyServesOnAndExitsCleanly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := try(t, ns, pod("late")); err != nil {
+	if _, err := env.CreatePod(t, ns, harness.Pod("late")); err != nil {
 		t.Errorf("unready, but still serving: %v", err)
 	}
-	if err := <-s.exited; err != nil {
+	if err := <-s.Exited; err != nil {
 		t.Errorf("exit status: %v", err)
 	}
 }
@@ -50,15 +51,15 @@ func TestUnsyncedAnswers503(t *testing.T) {
 	}
 	defer func() { _ = silent.Close() }()
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	writeFile(t, kubeconfig, []byte(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}],
+	harness.WriteFile(t, kubeconfig, []byte(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}],
 clusters: [{name: c, cluster: {server: "http://`+silent.Addr().String()+`"}}]}`))
-	s := launch(t, "--kubeconfig="+kubeconfig)
+	s := harness.Launch(t, "--kubeconfig="+kubeconfig)
 	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(s.ca)
+	pool.AppendCertsFromPEM(s.CA)
 	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	defer https.CloseIdleConnections()
-	err = cluster.Eventually(t.Context(), patience, func(context.Context) error {
-		response, err := https.Post("https://127.0.0.1:"+strconv.Itoa(s.port)+"/validate/pods", "application/json", strings.NewReader("{}"))
+	err = cluster.Eventually(t.Context(), harness.Patience, func(context.Context) error {
+		response, err := https.Post("https://127.0.0.1:"+strconv.Itoa(s.Port)+"/validate/pods", "application/json", strings.NewReader("{}"))
 		if err != nil {
 			return err
 		}
@@ -71,26 +72,26 @@ clusters: [{name: c, cluster: {server: "http://`+silent.Addr().String()+`"}}]}`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, body := s.get(s.health, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "index") {
+	if code, body := s.Get(s.Health, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "index") {
 		t.Errorf("/readyz: %d %s", code, body)
 	}
-	if code, _ := s.get(s.health, "/healthz"); code != http.StatusOK {
+	if code, _ := s.Get(s.Health, "/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz: %d", code)
 	}
-	if err := s.stop(t); err != nil {
+	if err := s.Stop(t); err != nil {
 		t.Errorf("exit status: %v", err)
 	}
 }
 
 func TestCertificateIsReloaded(t *testing.T) {
-	s := startWebhook(t)
-	writeCertificate(t, s.certDir)
-	crt, err := os.ReadFile(filepath.Join(s.certDir, "tls.crt"))
+	s := env.StartWebhook(t)
+	harness.WriteCertificate(t, s.CertDir)
+	crt, err := os.ReadFile(filepath.Join(s.CertDir, "tls.crt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
-		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(s.port))
+	err = cluster.Eventually(t.Context(), harness.Patience, func(ctx context.Context) error {
+		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(s.Port))
 		if err != nil {
 			return err
 		}
@@ -104,30 +105,30 @@ func TestCertificateIsReloaded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if until := s.metric(t, "tokenward_serving_certificate_not_after_seconds"); until < float64(time.Now().Unix()) {
+	if until := s.Metric(t, "tokenward_serving_certificate_not_after_seconds"); until < float64(time.Now().Unix()) {
 		t.Errorf("tokenward_serving_certificate_not_after_seconds: %v", until)
 	}
 }
 
 func TestPolicyFileIsReloadedAndABadOneIsNotTaken(t *testing.T) {
-	path := policyFile(t, secretExists("Deny", ""))
-	s := startWebhook(t, "--policy-file="+path)
-	ns := newNamespace(t)
-	s.register(t, ns)
+	path := harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", ""))
+	s := env.StartWebhook(t, "--policy-file="+path)
+	ns := env.NewNamespace(t)
+	env.Register(t, s, ns)
 	refused := func() bool {
-		_, err := try(t, ns, pod("p-"+strconv.FormatInt(time.Now().UnixNano(), 36), secretVolume("gone", false)))
+		_, err := env.CreatePod(t, ns, harness.Pod("p-"+strconv.FormatInt(time.Now().UnixNano(), 36), harness.SecretVolume("gone", false)))
 		return err != nil
 	}
 	if !refused() {
 		t.Fatal("Deny: the pod was created")
 	}
-	writeFile(t, path, []byte("kind: nonsense\n"))
-	waitLog(t, s, "the last good version stays in force")
+	harness.WriteFile(t, path, []byte("kind: nonsense\n"))
+	harness.WaitLog(t, s, "the last good version stays in force")
 	if !refused() {
 		t.Error("after a bad reload the good version is not in force")
 	}
-	writeFile(t, path, []byte(secretExists("Audit", "")))
-	waitLog(t, s, "Policies reloaded")
+	harness.WriteFile(t, path, []byte(harness.SecretExistsPolicy("Audit", "")))
+	harness.WaitLog(t, s, "Policies reloaded")
 	if refused() {
 		t.Error("Audit: the pod was refused")
 	}
@@ -150,28 +151,15 @@ func TestBadFlagsFailAtStart(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := launch(t, append([]string{"--kubeconfig=" + plane.Kubeconfig}, tt.flags...)...)
-			if err := <-s.exited; err == nil {
+			s := harness.Launch(t, append([]string{"--kubeconfig=" + env.Plane.Kubeconfig}, tt.flags...)...)
+			if err := <-s.Exited; err == nil {
 				t.Error("want a failure")
 			}
-			mustContain(t, s.log.String(), "error: ", tt.want)
+			harness.MustContain(t, s.Log.String(), "error: ", tt.want)
 		})
 	}
 }
 
 func pemOf(cert *x509.Certificate) string {
-	return string(pemCertificate(cert.Raw))
-}
-
-func waitLog(t *testing.T, s *server, part string) {
-	t.Helper()
-	err := cluster.Eventually(t.Context(), patience, func(context.Context) error {
-		if !strings.Contains(s.log.String(), part) {
-			return fmt.Errorf("the log does not say %q", part)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	return string(harness.PemCertificate(cert.Raw))
 }

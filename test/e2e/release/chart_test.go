@@ -1,4 +1,4 @@
-package e2e
+package release
 
 import (
 	"context"
@@ -24,6 +24,7 @@ import (
 
 	"tokenward.dev/tokenward/test/chart"
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // installForeignCRDs installs those of cert-manager and of the Prometheus
@@ -52,12 +53,12 @@ func installForeignCRDs(t *testing.T) {
 			paths = append(paths, filepath.Join(found.Dir, f))
 		}
 	}
-	crds, err := envtest.InstallCRDs(plane.Config, envtest.CRDInstallOptions{Paths: paths, ErrorIfPathMissing: true})
+	crds, err := envtest.InstallCRDs(env.Plane.Config, envtest.CRDInstallOptions{Paths: paths, ErrorIfPathMissing: true})
 	if err != nil || len(crds) != 4 {
 		t.Fatalf("%d of 4 CRDs, %v", len(crds), err)
 	}
 	t.Cleanup(func() {
-		if err := envtest.UninstallCRDs(plane.Config, envtest.CRDInstallOptions{CRDs: crds}); err != nil {
+		if err := envtest.UninstallCRDs(env.Plane.Config, envtest.CRDInstallOptions{CRDs: crds}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -67,7 +68,7 @@ func installForeignCRDs(t *testing.T) {
 // fields, and warns about none; in a namespace where pods must be restricted.
 func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 	installForeignCRDs(t)
-	ns, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+	ns, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		GenerateName: "e2e-", Labels: map[string]string{
 			"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted",
 		},
@@ -75,13 +76,14 @@ func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = client.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{}) })
-	waitForAccount(t, ns.Name)
+	t.Cleanup(func() {
+		_ = env.Client.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{})
+	})
+	env.WaitForAccount(t, ns.Name)
 	metrics := map[string]any{
 		"secure": true, "serviceMonitor": map[string]any{"enabled": true},
 		"prometheusRule": map[string]any{"enabled": true}, "dashboard": map[string]any{"enabled": true},
 	}
-	certificate := chartCertificate(t, certificateOf(t))
 	for mode, more := range map[string]map[string]any{
 		"selfSigned":  {"namespaces": []string{ns.Name}},
 		"certManager": {"hpa": map[string]any{"enabled": true}, "networkPolicy": map[string]any{"enabled": true}},
@@ -91,7 +93,7 @@ func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 			values := map[string]any{"metrics": metrics, "certificates": map[string]any{"mode": mode}}
 			maps.Copy(values, more)
 			if mode == "provided" {
-				values["certificates"] = map[string]any{"mode": mode, "secretName": "mine", "caBundle": string(certificate.ca)}
+				values["certificates"] = map[string]any{"mode": mode, "secretName": "mine", "caBundle": string(harness.ForeignCA(t))}
 			}
 			objects, err := chart.Release{Name: "dry", Namespace: ns.Name, Values: values}.Render(t.Context())
 			if err != nil {
@@ -152,20 +154,19 @@ func mustBeAccepted(t *testing.T, objects chart.Objects) {
 
 func applyDry(t *testing.T, o *unstructured.Unstructured) ([]string, error) {
 	t.Helper()
-	config, seen := warned()
+	config, seen := env.WarnedConfig()
 	c, err := ctrl.New(config, ctrl.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = c.Apply(t.Context(), ctrl.ApplyConfigurationFromUnstructured(o.DeepCopy()), ctrl.FieldOwner("dry"), ctrl.ForceOwnership, ctrl.DryRunAll)
-	return seen.lines, err
+	return seen.Lines, err
 }
 
 // Install, upgrade and uninstall, by both ways in which Helm writes objects: what
 // the webhook has written survives an upgrade, and nothing is left that the docs
 // don't tell of.
 func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
-	own, c := ownPlane(t)
 	for _, tt := range []struct {
 		name, serverSide string
 		install          []string
@@ -176,11 +177,11 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 		{"by three-way merge", "false", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			helm := helmFor(t, own, "tokenward-system")
+			helm := helmFor(t, env.Plane, "tokenward-system")
 			helm(append([]string{"install", "tokenward", chart.Dir(), "--server-side=" + tt.serverSide}, tt.install...)...)
-			asTheWebhookWrites(t, c)
+			asTheWebhookWrites(t, env.Client)
 			helm("upgrade", "tokenward", chart.Dir(), "--set=webhook.failurePolicy=Fail,replicas=3", "--server-side="+tt.serverSide)
-			validating, err := c.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), "tokenward", metav1.GetOptions{})
+			validating, err := env.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), "tokenward", metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -192,16 +193,16 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 			if policy := *validating.Webhooks[0].FailurePolicy; policy != admissionregistrationv1.Fail {
 				t.Errorf("the upgrade did not change failurePolicy: %s", policy)
 			}
-			mutating, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), "tokenward", metav1.GetOptions{})
+			mutating, err := env.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), "tokenward", metav1.GetOptions{})
 			if err != nil || string(mutating.Webhooks[0].ClientConfig.CABundle) != "CA" {
 				t.Errorf("the upgrade changed caBundle of the mutating webhook, %v", err)
 			}
-			secret, err := c.CoreV1().Secrets("tokenward-system").Get(t.Context(), "tokenward-serving", metav1.GetOptions{})
+			secret, err := env.Client.CoreV1().Secrets("tokenward-system").Get(t.Context(), "tokenward-serving", metav1.GetOptions{})
 			if err != nil || string(secret.Data["tls.crt"]) != "certificate" {
 				t.Errorf("the upgrade changed the serving Secret: %v, %v", secret.Data, err)
 			}
 			helm("uninstall", "tokenward", "--wait=legacy")
-			if left := leftIn(t, own, c); len(left) > 0 {
+			if left := leftIn(t, env.Plane, env.Client); len(left) > 0 {
 				t.Errorf("left after uninstall: %q", left)
 			}
 		})
@@ -274,7 +275,7 @@ func leftIn(t *testing.T, where *cluster.Cluster, c kubernetes.Interface) []stri
 			}
 			continue
 		}
-		err := cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
+		err := cluster.Eventually(t.Context(), harness.Patience, func(ctx context.Context) error {
 			err := objectClient.Get(ctx, ctrl.ObjectKeyFromObject(o), there)
 			if err == nil && there.GetDeletionTimestamp() != nil {
 				return fmt.Errorf("still being deleted")

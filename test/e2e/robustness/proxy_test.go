@@ -1,4 +1,4 @@
-package e2e
+package robustness
 
 import (
 	"errors"
@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // proxy stands between the webhook and the API server, and can break.
@@ -29,11 +31,11 @@ type proxy struct {
 func newProxy(t *testing.T) *proxy {
 	t.Helper()
 	p := &proxy{kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
-	target, err := url.Parse(plane.Config.Host)
+	target, err := url.Parse(env.Plane.Config.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport, err := rest.TransportFor(standard.config)
+	transport, err := rest.TransportFor(env.Standard.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +61,7 @@ func newProxy(t *testing.T) *proxy {
 		server.CloseClientConnections()
 		server.Close()
 	})
-	writeFile(t, p.kubeconfig, []byte(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}],
+	harness.WriteFile(t, p.kubeconfig, []byte(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}],
 clusters: [{name: c, cluster: {server: "`+server.URL+`"}}]}`))
 	return p
 }

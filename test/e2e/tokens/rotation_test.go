@@ -1,4 +1,4 @@
-package e2e
+package tokens
 
 import (
 	"slices"
@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"tokenward.dev/tokenward/pkg/report"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // hang says of a pod what a kubelet would say while a Secret is missing.
@@ -50,7 +51,7 @@ func (f *field) event(t *testing.T, p *corev1.Pod, message string) {
 
 func (f *field) pod(t *testing.T, name string, change ...func(*corev1.PodSpec)) *corev1.Pod {
 	t.Helper()
-	p, err := f.client.CoreV1().Pods(home).Create(t.Context(), pod(name, change...), metav1.CreateOptions{})
+	p, err := f.client.CoreV1().Pods(home).Create(t.Context(), harness.Pod(name, change...), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func (f *field) pod(t *testing.T, name string, change ...func(*corev1.PodSpec)) 
 // has an old token in it.
 func TestAuditAfterAKeyRotation(t *testing.T) {
 	f := newField(t)
-	waitUntil(t, func() error {
+	harness.WaitUntil(t, func() error {
 		_, err := f.client.CoreV1().ServiceAccounts(home).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
@@ -70,14 +71,14 @@ func TestAuditAfterAKeyRotation(t *testing.T) {
 	for _, name := range []string{"robot-a", "robot-b", "robot-unmounted"} {
 		tokens[name] = f.tokenSecret(t, name, "robot")
 	}
-	_, err := f.client.AppsV1().Deployments(home).Create(t.Context(), auditDeployment("web", 2, all(account("robot"), secretVolume("robot-a", false))), metav1.CreateOptions{})
+	_, err := f.client.AppsV1().Deployments(home).Create(t.Context(), harness.Deployment("web", 2, harness.All(harness.RunAs("robot"), harness.SecretVolume("robot-a", false))), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.pod(t, "lonely", account("robot"), secretVolume("robot-a", false), secretVolume("robot-b", false))
-	f.pod(t, "stuck", account("robot"), secretVolume("robot-token-abcde", false))
+	f.pod(t, "lonely", harness.RunAs("robot"), harness.SecretVolume("robot-a", false), harness.SecretVolume("robot-b", false))
+	f.pod(t, "stuck", harness.RunAs("robot"), harness.SecretVolume("robot-token-abcde", false))
 	f.hang(t, "stuck")
-	running := f.pod(t, "running", account("robot"))
+	running := f.pod(t, "running", harness.RunAs("robot"))
 	running.Status.Phase = corev1.PodRunning
 	if _, err := f.client.CoreV1().Pods(home).UpdateStatus(t.Context(), running, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
@@ -91,7 +92,7 @@ func TestAuditAfterAKeyRotation(t *testing.T) {
 	// A pod counts as stuck after a minute; it is not worth a test's minute.
 	f.age(t, "stuck")
 
-	a := audited(t, f.plane.Kubeconfig, "-A")
+	a := harness.Audited(t, f.plane.Kubeconfig, "-A")
 	f.mustTellTheDead(t, a)
 	f.mustExplainTheStuck(t, a)
 	var accounts []string
@@ -104,7 +105,7 @@ func TestAuditAfterAKeyRotation(t *testing.T) {
 		t.Errorf("accounts that need no token: %v, want that of robot", accounts)
 	}
 	f.grant(t)
-	a = audited(t, f.plane.Kubeconfig, "-n", home)
+	a = harness.Audited(t, f.plane.Kubeconfig, "-n", home)
 	for _, c := range a.Accounts {
 		if c.Name == "robot" && (c.Needless || !slices.Equal(c.May, []string{"get,list secrets in " + home})) {
 			t.Errorf("what robot may do: %+v", c)
@@ -121,20 +122,20 @@ func (f *field) mustTellTheDead(t *testing.T, a *report.Audit) {
 			got[d.Secret] = append(got[d.Secret], w.String())
 		}
 	}
-	compare(t, got, map[string][]string{
+	harness.Compare(t, got, map[string][]string{
 		home + "/robot-a":         {"Deployment " + home + "/web", "Pod " + home + "/lonely"},
 		home + "/robot-b":         {"Pod " + home + "/lonely"},
 		home + "/robot-unmounted": {},
 	})
 	found := map[string][]string{}
-	for w, list := range findingsOf(a) {
+	for w, list := range harness.Findings(a) {
 		for _, text := range list {
 			if strings.HasPrefix(text, "token-valid ") {
 				found[w] = append(found[w], text)
 			}
 		}
 	}
-	compare(t, found, map[string][]string{
+	harness.Compare(t, found, map[string][]string{
 		"Deployment " + home + "/web": {"token-valid Secret " + home + "/robot-a present"},
 		"Pod " + home + "/lonely":     {"token-valid Secret " + home + "/robot-a present", "token-valid Secret " + home + "/robot-b present"},
 	})
@@ -149,7 +150,7 @@ func (f *field) mustExplainTheStuck(t *testing.T, a *report.Audit) {
 	if len(a.Stuck) != 1 || a.Stuck[0].Pod.Name != "stuck" || a.Stuck[0].Reason != "ContainerCreating" || len(a.Stuck[0].Causes) != 2 {
 		t.Fatalf("stuck pods: %+v", a.Stuck)
 	}
-	mustContain(t, strings.Join(a.Stuck[0].Causes, "\n"), `Secret "robot-token-abcde" (spec.volumes[0].secret.secretName) does not exist`, "event FailedMount", "not found")
+	harness.MustContain(t, strings.Join(a.Stuck[0].Causes, "\n"), `Secret "robot-token-abcde" (spec.volumes[0].secret.secretName) does not exist`, "event FailedMount", "not found")
 	for _, w := range a.Workloads {
 		if w.Name == "stuck" && w.Findings[0].When != "now: pods wait for it" {
 			t.Errorf("when: %q", w.Findings[0].When)

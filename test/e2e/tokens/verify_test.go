@@ -1,39 +1,17 @@
-package e2e
+package tokens
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"maps"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
-
-// ran is what the command line did.
-type ran struct {
-	status   int
-	out, err string
-}
-
-// tokenward runs the command line with a text for its standard input.
-func tokenward(t *testing.T, stdin string, args ...string) ran {
-	t.Helper()
-	command := exec.CommandContext(t.Context(), plugin, args...)
-	command.Stdin = strings.NewReader(stdin)
-	command.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KUBECONFIG=") }), "HOME="+t.TempDir())
-	var out, errOut bytes.Buffer
-	command.Stdout, command.Stderr = &out, &errOut
-	var exit *exec.ExitError
-	if err := command.Run(); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return ran{command.ProcessState.ExitCode(), out.String(), errOut.String()}
-}
 
 // verified is what token verify says of one token.
 type verified struct {
@@ -44,10 +22,10 @@ type verified struct {
 	}
 }
 
-func (r ran) verified(t *testing.T) verified {
+func readVerified(t *testing.T, r harness.Output) verified {
 	t.Helper()
 	var list struct{ Tokens []verified }
-	if err := json.Unmarshal([]byte(r.out), &list); err != nil || len(list.Tokens) != 1 {
+	if err := json.Unmarshal([]byte(r.Out), &list); err != nil || len(list.Tokens) != 1 {
 		t.Fatalf("%v: %+v", err, r)
 	}
 	return list.Tokens[0]
@@ -60,13 +38,13 @@ func TestTokenVerifyAgrees(t *testing.T) {
 	tokens, unknown := f.everyToken(t)
 	verdicts := map[string]verified{}
 	for name, text := range tokens {
-		r := tokenward(t, text, "token", "verify", "-o", "json", "--signing-key-settle=1s", "--kubeconfig="+f.plane.Kubeconfig)
-		v := r.verified(t)
-		if strings.Contains(r.out+r.err, text[strings.LastIndexByte(text, '.')+1:]) && !strings.HasSuffix(text, ".") {
+		r := harness.Tokenward(t, text, "token", "verify", "-o", "json", "--signing-key-settle=1s", "--kubeconfig="+f.plane.Kubeconfig)
+		v := readVerified(t, r)
+		if strings.Contains(r.Out+r.Err, text[strings.LastIndexByte(text, '.')+1:]) && !strings.HasSuffix(text, ".") {
 			t.Errorf("%s: the signature is printed", name)
 		}
-		if want := map[bool]int{true: 0, false: 1}[v.Verdict == "valid"]; r.status != want {
-			t.Errorf("%s: %s, exit status %d", name, v.Verdict, r.status)
+		if want := map[bool]int{true: 0, false: 1}[v.Verdict == "valid"]; r.Status != want {
+			t.Errorf("%s: %s, exit status %d", name, v.Verdict, r.Status)
 		}
 		if v.Verdict != "valid" && (v.Text == "" || v.Cure == "") {
 			t.Errorf("%s: without a reason or a cure: %+v", name, v)
@@ -98,20 +76,20 @@ func TestTokenVerifyAgrees(t *testing.T) {
 		{"foreign-audience", 401, "invalid", "No Role or RoleBinding mends that"},
 		{"stale-copy", 401, "invalid", "the token itself is refused"},
 	} {
-		r := tokenward(t, tokens[tt.name], "token", "verify", "--live", "-o", "json", "--kubeconfig="+f.plane.Kubeconfig)
-		if v := r.verified(t); v.Live.Status != tt.status || v.Verdict != tt.verdict || !strings.Contains(v.Live.Text, tt.text) {
+		r := harness.Tokenward(t, tokens[tt.name], "token", "verify", "--live", "-o", "json", "--kubeconfig="+f.plane.Kubeconfig)
+		if v := readVerified(t, r); v.Live.Status != tt.status || v.Verdict != tt.verdict || !strings.Contains(v.Live.Text, tt.text) {
 			t.Errorf("--live %s: %+v", tt.name, v)
 		}
-		if legacy := tt.name != "foreign-audience"; strings.Contains(strings.Join(strings.Fields(r.err), " "), "is marked as used") != legacy {
-			t.Errorf("--live %s: %s", tt.name, r.err)
+		if legacy := tt.name != "foreign-audience"; strings.Contains(strings.Join(strings.Fields(r.Err), " "), "is marked as used") != legacy {
+			t.Errorf("--live %s: %s", tt.name, r.Err)
 		}
 	}
 	// S3: 403 is the answer to a good token without rights.
 	if err := f.client.RbacV1().ClusterRoleBindings().Delete(t.Context(), "system:basic-user", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, func() error {
-		v := tokenward(t, tokens["bound"], "token", "verify", "--live", "-o", "json", "--kubeconfig="+f.plane.Kubeconfig).verified(t)
+	harness.WaitUntil(t, func() error {
+		v := readVerified(t, harness.Tokenward(t, tokens["bound"], "token", "verify", "--live", "-o", "json", "--kubeconfig="+f.plane.Kubeconfig))
 		if v.Live.Status != 403 || v.Verdict != "valid" || !strings.Contains(v.Live.Text, "A RoleBinding mends that") {
 			return errors.New(v.Live.Text)
 		}

@@ -1,4 +1,4 @@
-package e2e
+package verdicts
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +22,7 @@ import (
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/servingcert"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 var resources = map[string]string{
@@ -50,7 +50,7 @@ func installClasses(t *testing.T) {
 			}},
 		},
 	}
-	if _, err := envtest.InstallCRDs(plane.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}}); err != nil {
+	if _, err := envtest.InstallCRDs(env.Plane.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -58,7 +58,7 @@ func installClasses(t *testing.T) {
 func bundlesServed(t *testing.T) bool {
 	t.Helper()
 	for _, v := range []string{"v1", "v1beta1"} {
-		list, err := client.Discovery().ServerResourcesForGroupVersion("certificates.k8s.io/" + v)
+		list, err := env.Client.Discovery().ServerResourcesForGroupVersion("certificates.k8s.io/" + v)
 		if err != nil {
 			continue
 		}
@@ -98,13 +98,13 @@ func makeCluster(t, owner *testing.T, namespace string, manifests []json.RawMess
 	})
 	about.Name = namespace
 	makeNamespace(t, owner, about)
-	d, err := dynamic.NewForConfig(plane.Config)
+	d, err := dynamic.NewForConfig(env.Plane.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range objects {
 		if other := o.GetNamespace(); other != "" && other != namespace {
-			_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}}, metav1.CreateOptions{})
+			_, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}}, metav1.CreateOptions{})
 			if err != nil && !apierrors.IsAlreadyExists(err) {
 				t.Fatal(err)
 			}
@@ -142,13 +142,13 @@ func somePEM(t *testing.T) string {
 func makeNamespace(t, owner *testing.T, about metav1.ObjectMeta) {
 	t.Helper()
 	metav1.SetMetaDataLabel(&about, "corpus", "true")
-	if _, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: about}, metav1.CreateOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: about}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	owner.Cleanup(func() {
-		_ = client.CoreV1().Namespaces().Delete(context.Background(), about.Name, metav1.DeleteOptions{})
+		_ = env.Client.CoreV1().Namespaces().Delete(context.Background(), about.Name, metav1.DeleteOptions{})
 	})
-	waitForAccount(t, about.Name)
+	env.WaitForAccount(t, about.Name)
 }
 
 // readAuditLog returns our annotations of requests, by "verb resource
@@ -156,8 +156,8 @@ func makeNamespace(t, owner *testing.T, about metav1.ObjectMeta) {
 func readAuditLog(t *testing.T, runs []*corpusRun) map[string]map[string]string {
 	t.Helper()
 	events := map[string]map[string]string{}
-	waitUntil(t, func() error {
-		if err := eachEvent(collectInto(events)); err != nil {
+	harness.WaitUntil(t, func() error {
+		if err := env.EachEvent(collectInto(events)); err != nil {
 			return err
 		}
 		for _, r := range runs {
@@ -170,8 +170,8 @@ func readAuditLog(t *testing.T, runs []*corpusRun) map[string]map[string]string 
 	return events
 }
 
-func collectInto(events map[string]map[string]string) func(auditEvent) {
-	return func(e auditEvent) {
+func collectInto(events map[string]map[string]string) func(harness.AuditEvent) {
+	return func(e harness.AuditEvent) {
 		ours := map[string]string{}
 		for k, v := range e.Annotations {
 			for _, webhook := range []string{"validate.pods.tokenward.dev/", "validate.workloads.tokenward.dev/"} {
@@ -197,36 +197,4 @@ func objectOf(s string) facts.Object {
 		o.Namespace, o.Name = ns, name
 	}
 	return o
-}
-
-// registerAt installs the webhook configuration that users install for a
-// server at a URL, limited to some namespaces; or, without a requirement, the
-// part of it that is about policies.
-func registerAt(t *testing.T, url string, ca []byte, where ...metav1.LabelSelectorRequirement) {
-	t.Helper()
-	config := loadConfiguration(t)
-	config.GenerateName, config.Name = "tokenward-", ""
-	config.Webhooks = slices.DeleteFunc(config.Webhooks, func(w admissionregistrationv1.ValidatingWebhook) bool {
-		return (w.NamespaceSelector == nil) != (len(where) == 0)
-	})
-	for i := range config.Webhooks {
-		w := &config.Webhooks[i]
-		at := url + *w.ClientConfig.Service.Path
-		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &at, CABundle: ca}
-		if w.NamespaceSelector != nil {
-			w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, where...)
-		}
-		fail := admissionregistrationv1.Fail // so that no test passes because the webhook was not asked
-		w.FailurePolicy = &fail
-	}
-	api := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-	made, err := api.Create(t.Context(), config, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			t.Error(err)
-		}
-	})
 }

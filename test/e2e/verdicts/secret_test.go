@@ -1,4 +1,4 @@
-package e2e
+package verdicts
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"tokenward.dev/tokenward/test/cluster"
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 // D3, D4, D8: what each action means for a pod whose Secret is missing.
@@ -29,14 +30,14 @@ func TestActionsOnAMissingSecret(t *testing.T) {
 		would    string // in the annotation "would"
 	}{
 		{name: "by default the pod is created with a warning", warned: true, action: "Warn"},
-		{name: "Deny refuses it", policies: secretExists("Deny", ""), refused: true, action: "Deny"},
-		{name: "Audit records and nothing more", policies: secretExists("Audit", ""), action: "Audit"},
-		{name: "Off does not even record", policies: secretExists("Off", "")},
-		{name: "--dry-run records and nothing more", policies: secretExists("Deny", ""), flags: []string{"--dry-run"}, action: "Audit", would: "Deny"},
+		{name: "Deny refuses it", policies: harness.SecretExistsPolicy("Deny", ""), refused: true, action: "Deny"},
+		{name: "Audit records and nothing more", policies: harness.SecretExistsPolicy("Audit", ""), action: "Audit"},
+		{name: "Off does not even record", policies: harness.SecretExistsPolicy("Off", "")},
+		{name: "--dry-run records and nothing more", policies: harness.SecretExistsPolicy("Deny", ""), flags: []string{"--dry-run"}, action: "Audit", would: "Deny"},
 		{
 			name: "a policy in DryRun records what it would do, and weakens nothing",
-			policies: secretExists("Audit", "") + "---\n" +
-				strings.Replace(secretExists("Deny", "  mode: DryRun\n"), "name: test", "name: trial", 1),
+			policies: harness.SecretExistsPolicy("Audit", "") + "---\n" +
+				strings.Replace(harness.SecretExistsPolicy("Deny", "  mode: DryRun\n"), "name: test", "name: trial", 1),
 			action: "Audit", would: "Deny",
 		},
 	}
@@ -44,65 +45,65 @@ func TestActionsOnAMissingSecret(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			flags := tt.flags
 			if tt.policies != "" {
-				flags = append(flags, "--policy-file="+policyFile(t, tt.policies))
+				flags = append(flags, "--policy-file="+harness.PolicyFile(t, tt.policies))
 			}
-			s := startWebhook(t, flags...)
-			ns := newNamespace(t)
-			s.register(t, ns)
+			s := env.StartWebhook(t, flags...)
+			ns := env.NewNamespace(t)
+			env.Register(t, s, ns)
 
 			// Without a token, so that nothing else is found.
-			warned, err := try(t, ns, pod("p", secretVolume("gone", false), func(s *corev1.PodSpec) { s.AutomountServiceAccountToken = new(bool) }))
+			warned, err := env.CreatePod(t, ns, harness.Pod("p", harness.SecretVolume("gone", false), func(s *corev1.PodSpec) { s.AutomountServiceAccountToken = new(bool) }))
 			if tt.refused {
 				if !apierrors.IsForbidden(err) {
 					t.Fatalf("want a refusal, got: %v", err)
 				}
-				mustContain(t, err.Error(), `"validate.pods.tokenward.dev" denied the request: `+line+" (TokenPolicy test)")
+				harness.MustContain(t, err.Error(), `"validate.pods.tokenward.dev" denied the request: `+line+" (TokenPolicy test)")
 			} else if err != nil {
 				t.Fatal(err)
 			}
 			if want := map[bool][]string{true: {line}}[tt.warned]; fmt.Sprint(warned) != fmt.Sprint(want) {
 				t.Errorf("warnings: got %q, want %q", warned, want)
 			}
-			findings := auditAnnotation(t, ns, "p", "findings")
+			findings := env.AuditAnnotation(t, ns, "p", "findings")
 			if tt.action == "" {
 				if findings != "" {
 					t.Errorf("audit annotation: want none, got %s", findings)
 				}
 			} else {
-				mustContain(t, findings, `"check":"secret-exists"`, `"action":"`+tt.action+`"`, `"state":"absent"`,
+				harness.MustContain(t, findings, `"check":"secret-exists"`, `"action":"`+tt.action+`"`, `"state":"absent"`,
 					`"object":"Secret `+ns+`/gone"`, `"path":"spec.volumes[0].secret.secretName"`)
-				if n := s.metric(t, "tokenward_findings_total", `check="secret-exists"`, `action="`+tt.action+`"`, `state="absent"`); n != 1 {
+				if n := s.Metric(t, "tokenward_findings_total", `check="secret-exists"`, `action="`+tt.action+`"`, `state="absent"`); n != 1 {
 					t.Errorf("tokenward_findings_total: got %v, want 1", n)
 				}
 			}
-			would := auditAnnotation(t, ns, "p", "would")
+			would := env.AuditAnnotation(t, ns, "p", "would")
 			if tt.would == "" && would != "" {
 				t.Errorf("audit annotation would: want none, got %s", would)
 			}
-			mustContain(t, would, tt.would)
+			harness.MustContain(t, would, tt.would)
 		})
 	}
 }
 
 func TestWhatIsNotAFault(t *testing.T) {
-	s := startWebhook(t, "--policy-file="+policyFile(t, secretExists("Deny", "")))
-	ns := newNamespace(t)
-	s.register(t, ns)
-	createSecret(t, ns, "there", "k")
+	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", "")))
+	ns := env.NewNamespace(t)
+	env.Register(t, s, ns)
+	env.CreateSecret(t, ns, "there", "k")
 	tests := []struct {
 		name string
 		pod  *corev1.Pod
 	}{
-		{"a Secret that exists", pod("exists", secretVolume("there", false))},
-		{"a Secret that is optional", pod("optional", secretVolume("gone", true))},
-		{"a volume that no container mounts", pod("unmounted", secretVolume("gone", false), func(s *corev1.PodSpec) {
+		{"a Secret that exists", harness.Pod("exists", harness.SecretVolume("there", false))},
+		{"a Secret that is optional", harness.Pod("optional", harness.SecretVolume("gone", true))},
+		{"a volume that no container mounts", harness.Pod("unmounted", harness.SecretVolume("gone", false), func(s *corev1.PodSpec) {
 			s.Containers[0].VolumeMounts = nil
 		})},
-		{"no Secret at all", pod("none")},
+		{"no Secret at all", harness.Pod("none")},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			warned, err := try(t, ns, tt.pod)
+			warned, err := env.CreatePod(t, ns, tt.pod)
 			if err != nil || len(warned) > 0 {
 				t.Errorf("got warnings %q and error %v, want neither", warned, err)
 			}
@@ -112,13 +113,13 @@ func TestWhatIsNotAFault(t *testing.T) {
 
 // X1: a Secret made just before its pod is never missed.
 func TestSecretOfTheSameApply(t *testing.T) {
-	s := startWebhook(t, "--policy-file="+policyFile(t, secretExists("Deny", "")))
-	ns := newNamespace(t)
-	s.register(t, ns)
+	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", "")))
+	ns := env.NewNamespace(t)
+	env.Register(t, s, ns)
 	for i := range 100 {
 		name := fmt.Sprintf("new-%d", i)
-		createSecret(t, ns, name, "k")
-		if _, err := try(t, ns, pod(name, secretVolume(name, false))); err != nil {
+		env.CreateSecret(t, ns, name, "k")
+		if _, err := env.CreatePod(t, ns, harness.Pod(name, harness.SecretVolume(name, false))); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
 	}
@@ -126,15 +127,15 @@ func TestSecretOfTheSameApply(t *testing.T) {
 
 // S7, S9: nobody reads a controller's warnings, but its events.
 func TestReplicaSetEventCarriesTheWholeReason(t *testing.T) {
-	s := startWebhook(t, "--policy-file="+policyFile(t, secretExists("Deny", "")))
-	ns := newNamespace(t)
-	s.register(t, ns)
+	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", "")))
+	ns := env.NewNamespace(t)
+	env.Register(t, s, ns)
 	// Long names are the worst case.
 	long := strings.Repeat("long-name-", 25) + "-x"
-	template := pod("", secretVolume(long, false), secretVolume("gone-2", false), secretVolume("gone-3", false))
+	template := harness.Pod("", harness.SecretVolume(long, false), harness.SecretVolume("gone-2", false), harness.SecretVolume("gone-3", false))
 	template.Labels = map[string]string{"app": "x"}
 	one := int32(1)
-	_, err := client.AppsV1().ReplicaSets(ns).Create(t.Context(), &appsv1.ReplicaSet{
+	_, err := env.Client.AppsV1().ReplicaSets(ns).Create(t.Context(), &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{Name: "rs"},
 		Spec: appsv1.ReplicaSetSpec{
 			Replicas: &one, Selector: &metav1.LabelSelector{MatchLabels: template.Labels},
@@ -145,8 +146,8 @@ func TestReplicaSetEventCarriesTheWholeReason(t *testing.T) {
 		t.Fatal(err)
 	}
 	var message string
-	err = cluster.Eventually(t.Context(), patience, func(ctx context.Context) error {
-		events, err := client.CoreV1().Events(ns).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=ReplicaSet,reason=FailedCreate"})
+	err = cluster.Eventually(t.Context(), harness.Patience, func(ctx context.Context) error {
+		events, err := env.Client.CoreV1().Events(ns).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=ReplicaSet,reason=FailedCreate"})
 		if err != nil {
 			return err
 		}
@@ -159,26 +160,26 @@ func TestReplicaSetEventCarriesTheWholeReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustContain(t, message, "3 findings: (1) secret-exists: Secret \"long-name-", "spec.volumes[1].secret.secretName",
+	harness.MustContain(t, message, "3 findings: (1) secret-exists: Secret \"long-name-", "spec.volumes[1].secret.secretName",
 		`(3) secret-exists: Secret "gone-3" (spec.volumes[2].secret.secretName) does not exist: the pod will hang in ContainerCreating. Create it, or correct the name.`,
 		"(TokenPolicy test)")
 }
 
 // kube-system is warned and never refused.
 func TestWarnPathNeverRefuses(t *testing.T) {
-	s := startWebhook(t, "--policy-file="+policyFile(t, secretExists("Deny", "")))
-	waitForAccount(t, "kube-system")
-	s.register(t, "kube-system")
-	p := pod("dns", secretVolume("default-token-jvrkf", false))
+	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", "")))
+	env.WaitForAccount(t, "kube-system")
+	env.Register(t, s, "kube-system")
+	p := harness.Pod("dns", harness.SecretVolume("default-token-jvrkf", false))
 	t.Cleanup(func() {
-		_ = client.CoreV1().Pods("kube-system").Delete(context.Background(), p.Name, metav1.DeleteOptions{})
+		_ = env.Client.CoreV1().Pods("kube-system").Delete(context.Background(), p.Name, metav1.DeleteOptions{})
 	})
-	warned, err := try(t, "kube-system", p)
+	warned, err := env.CreatePod(t, "kube-system", p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(warned) != 1 {
 		t.Fatalf("want one warning, got %q", warned)
 	}
-	mustContain(t, warned[0], `Secret "default-token-jvrkf"`, "projected token")
+	harness.MustContain(t, warned[0], `Secret "default-token-jvrkf"`, "projected token")
 }

@@ -1,4 +1,4 @@
-package e2e
+package verdicts
 
 import (
 	"context"
@@ -20,6 +20,8 @@ import (
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
+
+	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
 var deployments = appsv1.SchemeGroupVersion.WithResource("deployments")
@@ -31,13 +33,13 @@ func apply(t *testing.T, resource schema.GroupVersionResource, namespace, text s
 	if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil {
 		t.Fatal(err)
 	}
-	config, seen := warned()
+	config, seen := env.WarnedConfig()
 	c, err := dynamic.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = c.Resource(resource).Namespace(namespace).Apply(t.Context(), u.GetName(), u, metav1.ApplyOptions{FieldManager: "kubectl"})
-	return seen.lines, err
+	return seen.Lines, err
 }
 
 func deployment(secret string, replicas int) string {
@@ -58,15 +60,15 @@ spec:
 // D4: who applies a Deployment hears of the missing Secret; its ReplicaSet is
 // not judged once more, its pods are.
 func TestWorkloadWarnsWhoAppliesIt(t *testing.T) {
-	ns := newNamespace(t)
-	s := startWebhook(t)
-	s.register(t, ns)
+	ns := env.NewNamespace(t)
+	s := env.StartWebhook(t)
+	env.Register(t, s, ns)
 	warned, err := apply(t, deployments, ns, deployment("db", 1))
 	if err != nil || len(warned) != 1 {
 		t.Fatalf("got %q, %v; want one warning", warned, err)
 	}
 	t.Log(warned[0])
-	mustContain(t, warned[0], `secret-exists: Secret "db" (spec.template.spec.volumes[0].secret.secretName) does not exist`)
+	harness.MustContain(t, warned[0], `secret-exists: Secret "db" (spec.template.spec.volumes[0].secret.secretName) does not exist`)
 	if warned, err := apply(t, deployments, ns, deployment("db", 1)); err != nil || len(warned) != 0 {
 		t.Errorf("applied unchanged: got %q, %v; want nothing", warned, err)
 	}
@@ -76,16 +78,16 @@ func TestWorkloadWarnsWhoAppliesIt(t *testing.T) {
 	if warned, err := apply(t, deployments, ns, deployment("other", 2)); err != nil || len(warned) != 1 {
 		t.Errorf("changed: got %q, %v; want one warning", warned, err)
 	}
-	waitUntil(t, func() error {
-		if s.metric(t, "tokenward_reviews_total", `path="/validate/workloads"`, `kind="ReplicaSet"`, `outcome="allow"`) < 1 {
+	harness.WaitUntil(t, func() error {
+		if s.Metric(t, "tokenward_reviews_total", `path="/validate/workloads"`, `kind="ReplicaSet"`, `outcome="allow"`) < 1 {
 			return errors.New("no ReplicaSet has come")
 		}
-		if s.metric(t, "tokenward_reviews_total", `path="/validate/pods"`, `operation="CREATE"`, `outcome="warn"`) < 1 {
+		if s.Metric(t, "tokenward_reviews_total", `path="/validate/pods"`, `operation="CREATE"`, `outcome="warn"`) < 1 {
 			return errors.New("no pod of it was judged")
 		}
 		return nil
 	})
-	if n := s.metric(t, "tokenward_reviews_total", `path="/validate/workloads"`, `kind="ReplicaSet"`, `outcome="warn"`); n != 0 {
+	if n := s.Metric(t, "tokenward_reviews_total", `path="/validate/workloads"`, `kind="ReplicaSet"`, `outcome="warn"`); n != 0 {
 		t.Errorf("%v ReplicaSets of a Deployment were judged", n)
 	}
 }
@@ -93,25 +95,25 @@ func TestWorkloadWarnsWhoAppliesIt(t *testing.T) {
 // With templateAction Deny the Deployment itself is refused. Scaling it, or
 // changing what is not its template, never is.
 func TestTemplateActionDeny(t *testing.T) {
-	ns := newNamespace(t)
-	s := startWebhook(t)
-	s.register(t, ns)
+	ns := env.NewNamespace(t)
+	s := env.StartWebhook(t)
+	env.Register(t, s, ns)
 	if _, err := apply(t, deployments, ns, deployment("db", 0)); err != nil {
 		t.Fatal(err)
 	}
-	mustCreatePolicy(t, "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: template-deny}\nspec:\n"+
+	env.MustCreatePolicy(t, "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: template-deny}\nspec:\n"+
 		"  match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: "+ns+"}}}\n"+
 		"  checks: [{name: secret-exists, action: Deny}]\n  templateAction: Deny\n")
-	waitStatus(t, "template-deny", isReady(metav1.ConditionTrue))
+	env.WaitStatus(t, "template-deny", harness.Ready(metav1.ConditionTrue))
 	_, err := apply(t, deployments, ns, strings.ReplaceAll(deployment("db", 0), "web", "new"))
 	if err == nil {
 		t.Fatal("the Deployment is let in")
 	}
-	mustContain(t, err.Error(), "denied the request", "spec.template.spec.volumes[0].secret.secretName", "TokenPolicy template-deny")
+	harness.MustContain(t, err.Error(), "denied the request", "spec.template.spec.volumes[0].secret.secretName", "TokenPolicy template-deny")
 	if _, err := apply(t, deployments, ns, deployment("other", 0)); err == nil {
 		t.Error("a template with another missing Secret is let in")
 	}
-	api := client.AppsV1().Deployments(ns)
+	api := env.Client.AppsV1().Deployments(ns)
 	for name, patch := range map[string]string{
 		"replicas": `{"spec":{"replicas":3}}`, "a label": `{"metadata":{"labels":{"a":"b"}}}`, "paused": `{"spec":{"paused":true}}`,
 	} {
@@ -150,16 +152,16 @@ func (f *foreign) install(t *testing.T) schema.GroupVersionResource {
 			}},
 		},
 	}
-	if _, err := envtest.InstallCRDs(plane.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}}); err != nil {
+	if _, err := envtest.InstallCRDs(env.Plane.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}}); err != nil {
 		t.Fatal(err)
 	}
 	return schema.GroupVersionResource{Group: f.group, Version: f.version, Resource: f.plural}
 }
 
 // registerForeign adds a rule for resources of others, as the docs tell.
-func (s *server) registerForeign(t *testing.T, namespace string, resources ...schema.GroupVersionResource) {
+func registerForeign(t *testing.T, s *harness.Server, namespace string, resources ...schema.GroupVersionResource) {
 	t.Helper()
-	config := loadConfiguration(t)
+	config := env.Webhooks(t)
 	config.GenerateName, config.Name = "tokenward-foreign-", ""
 	for _, w := range config.Webhooks {
 		if w.Name != "validate.workloads.tokenward.dev" {
@@ -171,13 +173,13 @@ func (s *server) registerForeign(t *testing.T, namespace string, resources ...sc
 			rule.APIGroups, rule.APIVersions, rule.Resources = []string{r.Group}, []string{r.Version}, []string{r.Resource}
 			w.Rules = append(w.Rules, rule)
 		}
-		at, fail := "https://127.0.0.1:"+strconv.Itoa(s.port)+"/validate/workloads", admissionregistrationv1.Fail
-		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &at, CABundle: s.ca}
+		at, fail := "https://127.0.0.1:"+strconv.Itoa(s.Port)+"/validate/workloads", admissionregistrationv1.Fail
+		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &at, CABundle: s.CA}
 		w.FailurePolicy = &fail
 		w.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}}
 		config.Webhooks = []admissionregistrationv1.ValidatingWebhook{w}
 	}
-	api := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	api := env.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	made, err := api.Create(t.Context(), config, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -222,13 +224,13 @@ spec:
 		resources = append(resources, r)
 		flags = append(flags, "--workload-resource="+r.Group+"/"+r.Version+"/"+r.Resource+"="+kinds[i].path)
 	}
-	ns := newNamespace(t)
-	s := startWebhook(t, flags...)
-	s.registerForeign(t, ns, resources...)
+	ns := env.NewNamespace(t)
+	s := env.StartWebhook(t, flags...)
+	registerForeign(t, s, ns, resources...)
 	for i, kind := range kinds {
 		t.Run(kind.kind, func(t *testing.T) {
 			n := 0
-			waitUntil(t, func() error { // until the API server knows the webhook
+			harness.WaitUntil(t, func() error { // until the API server knows the webhook
 				n++
 				missing := fmt.Sprintf("gone-%d", n)
 				warned, err := apply(t, resources[i], ns, strings.Replace(kind.text, "SECRET", missing, 1))
@@ -239,10 +241,10 @@ spec:
 					return fmt.Errorf("warnings: %q", warned)
 				}
 				t.Log(warned[0])
-				mustContain(t, warned[0], `Secret "`+missing+`" (spec.template.spec.containers[0].envFrom[0].secretRef.name)`)
+				harness.MustContain(t, warned[0], `Secret "`+missing+`" (spec.template.spec.containers[0].envFrom[0].secretRef.name)`)
 				return nil
 			})
-			createSecret(t, ns, "there-"+kind.plural, "k")
+			env.CreateSecret(t, ns, "there-"+kind.plural, "k")
 			if warned, err := apply(t, resources[i], ns, strings.Replace(kind.text, "SECRET", "there-"+kind.plural, 1)); err != nil || len(warned) != 0 {
 				t.Errorf("with a Secret that exists: %q, %v", warned, err)
 			}
@@ -266,7 +268,7 @@ spec:
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.register(t, ns)
+	env.Register(t, s, ns)
 	if warned, err := apply(t, appsv1.SchemeGroupVersion.WithResource("replicasets"), ns, string(text)); err != nil || len(warned) != 0 {
 		t.Errorf("a ReplicaSet of a Rollout: %q, %v", warned, err)
 	}
