@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,6 +19,10 @@ func TestAuditEventsAreNotRepeated(t *testing.T) {
 	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), harness.Pod("p", harness.SecretVolume("gone", false)), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // or other tests find it until its namespace is gone
+		now := int64(0)
+		_ = env.Client.CoreV1().Pods(ns).Delete(context.Background(), "p", metav1.DeleteOptions{GracePeriodSeconds: &now})
+	})
 	events := func() ([]corev1.Event, error) {
 		list, err := env.Client.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=TokenwardAudit"})
 		if err != nil {

@@ -100,20 +100,11 @@ type plantedKind struct {
 
 func noToken(s *corev1.PodSpec) { s.ServiceAccountName = "app" }
 
-func variable(secret, key string) func(*corev1.PodSpec) {
-	return func(s *corev1.PodSpec) {
-		s.Containers[0].Env = append(s.Containers[0].Env, corev1.EnvVar{Name: "V", ValueFrom: &corev1.EnvVarSource{
-			SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: secret}, Key: key},
-		}})
-	}
-}
-
-// goodKind returns a workload without a fault, of several kinds.
 func goodKind(r *mathrand.Rand) plantedKind {
 	secret := fmt.Sprintf("plain-%02d", r.IntN(auditSecrets-3))
 	switch r.IntN(6) {
 	case 0:
-		return plantedKind{change: harness.All(noToken, variable(secret, "user"))}
+		return plantedKind{change: harness.All(noToken, harness.SecretVariable(secret, "user"))}
 	case 1:
 		return plantedKind{change: harness.All(noToken, harness.SecretVolume("not-there", true))}
 	case 2:
@@ -132,7 +123,7 @@ func goodKind(r *mathrand.Rand) plantedKind {
 func faultKinds() []plantedKind {
 	return []plantedKind{
 		{change: harness.All(noToken, harness.SecretVolume("gone", false)), want: []string{"secret-exists Secret %s/gone absent"}},
-		{change: harness.All(noToken, variable("plain-00", "nickname")), want: []string{"secret-key-exists Secret %s/plain-00 absent"}},
+		{change: harness.All(noToken, harness.SecretVariable("plain-00", "nickname")), want: []string{"secret-key-exists Secret %s/plain-00 absent"}},
 		{change: harness.All(noToken, harness.ConfigVolume("lost")), want: []string{"config-map-exists ConfigMap %s/lost absent"}},
 		{
 			change: harness.All(noToken, func(s *corev1.PodSpec) { s.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "registry"}} }),
@@ -143,7 +134,7 @@ func faultKinds() []plantedKind {
 			want:   []string{"token-own-account Secret %s/robot-token present", "token-long-lived Secret %s/robot-token present"},
 		},
 		{
-			change: harness.All(harness.RunAs("robot"), variable("robot-token", "token")),
+			change: harness.All(harness.RunAs("robot"), harness.SecretVariable("robot-token", "token")),
 			want:   []string{"token-in-environment Secret %s/robot-token present", "token-long-lived Secret %s/robot-token present"},
 		},
 		{

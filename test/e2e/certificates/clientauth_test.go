@@ -78,7 +78,7 @@ func (s *signer) pair() tls.Certificate {
 func (s *signer) write(t *testing.T, dir, name string) {
 	t.Helper()
 	pair := s.pair()
-	crt, key := harness.PemPair(t, &pair)
+	crt, key := harness.PEMPair(t, &pair)
 	harness.WriteFile(t, filepath.Join(dir, name+".key"), key)
 	harness.WriteFile(t, filepath.Join(dir, name+".crt"), crt)
 }
@@ -104,22 +104,13 @@ func admissionFiles(t *testing.T, cert *signer) string {
 	return filepath.Join(dir, "admission.yaml")
 }
 
-// webhookService is the Service of the chart, which API servers reach by a
-// network of the test's own.
-type webhookService struct {
-	namespace, name, clusterIP string
-	network                    *serviceNetwork
-}
+// webhookService is the Service of the chart.
+type webhookService struct{ namespace, name, clusterIP string }
 
 func newWebhookService(t *testing.T) webhookService {
 	t.Helper()
-	network, l, err := newServiceNetwork(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	s := webhookService{namespace: "tokenward-system", name: "tokenward", network: network}
-	_, err = env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}, metav1.CreateOptions{})
+	s := webhookService{namespace: "tokenward-system", name: "tokenward"}
+	_, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
@@ -139,7 +130,7 @@ func newWebhookService(t *testing.T) webhookService {
 
 // pointAt sends the Service's calls to a process.
 func (s webhookService) pointAt(to *harness.Server) {
-	s.network.route(s.clusterIP, func(in net.Conn) {
+	network.route(s.clusterIP, func(in net.Conn) {
 		relay(in, to.Port, func(...net.Conn) func() { return func() {} })
 	})
 }
@@ -164,10 +155,9 @@ func (s webhookService) register(t *testing.T, namespace string, ca []byte) {
 	t.Cleanup(func() { _ = api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}) })
 }
 
-// another starts an API server that finds the Service, and returns a client of it.
+// another starts one more API server, and returns a client of it.
 func (s webhookService) another(t *testing.T, flags map[string][]string) kubernetes.Interface {
 	t.Helper()
-	flags["egress-selector-config-file"] = []string{s.network.egress}
 	a, err := env.Plane.StartAnother(env.Plane.Config, flags)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +194,7 @@ func dryRun(ctx context.Context, c kubernetes.Interface, namespace string, p *co
 
 func TestOnlyAnAPIServerWithTheRightCertificateIsAnswered(t *testing.T) {
 	clients, serving := newSigner(t), newSigner(t)
-	clientCA, servingCA := harness.PemCertificate(clients.cert.Raw), harness.PemCertificate(serving.cert.Raw)
+	clientCA, servingCA := harness.PEMCertificate(clients.cert.Raw), harness.PEMCertificate(serving.cert.Raw)
 	service := newWebhookService(t)
 	policy := "--policy-file=" + harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", ""))
 	ns := env.NewNamespace(t)
@@ -264,14 +254,14 @@ func TestOnlyAnAPIServerWithTheRightCertificateIsAnswered(t *testing.T) {
 	refused(configured, w, "name")
 	harness.MustContain(t, w.Log.String(), apiServerName)
 
-	replace(harness.PemCertificate(newSigner(t).cert.Raw), policy)
+	replace(harness.PEMCertificate(newSigner(t).cert.Raw), policy)
 	refused(configured, w, "untrusted")
 }
 
 func TestOtherClientsAreRefusedInTheHandshake(t *testing.T) {
 	clients := newSigner(t)
 	file := filepath.Join(t.TempDir(), "clients.crt")
-	harness.WriteFile(t, file, harness.PemCertificate(clients.cert.Raw))
+	harness.WriteFile(t, file, harness.PEMCertificate(clients.cert.Raw))
 	s := env.StartWebhook(t, "--client-ca="+file, "--client-name="+apiServerName)
 	good, next := clients.client(t, apiServerName), newSigner(t)
 	call := func(cert *signer) error {
@@ -304,8 +294,8 @@ func TestOtherClientsAreRefusedInTheHandshake(t *testing.T) {
 			t.Errorf("%s: answered", name)
 		}
 	}
-	harness.WriteFile(t, file, harness.PemCertificate(next.cert.Raw))
-	harness.WaitLog(t, s, "Client CA reloaded")
+	harness.WriteFile(t, file, harness.PEMCertificate(next.cert.Raw))
+	s.WaitLog(t, "Client CA reloaded")
 	if err := call(good); err == nil {
 		t.Error("a certificate of the authority that was taken away is answered")
 	}

@@ -13,31 +13,16 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"tokenward.dev/tokenward/test/chart"
-	"tokenward.dev/tokenward/test/cluster"
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
-
-// drillGround is a control plane that reaches Services.
-type drillGround struct {
-	plane   *cluster.Cluster
-	client  kubernetes.Interface
-	network *serviceNetwork
-}
-
-func newDrillGround(t *testing.T) *drillGround {
-	t.Helper()
-	return &drillGround{plane: env.Plane, client: env.Client, network: network}
-}
 
 // drill is a release of the chart with failurePolicy Fail, that makes its own
 // certificate. Its replicas stand behind a balancer, and a stream of pods should
 // all pass.
 type drill struct {
 	*harness.Deployed
-	ground   *drillGround
 	balancer *serviceBalancer
 	stream   *stream
 }
@@ -63,30 +48,30 @@ func (d *drill) clientConfig(how way) func(path string) admissionregistrationv1.
 	}
 }
 
-// release installs the chart, without webhook configurations and replicas.
-func (g *drillGround) release(t *testing.T, flags ...string) *drill {
+// newRelease installs the chart, without webhook configurations and replicas.
+func newRelease(t *testing.T, flags ...string) *drill {
 	t.Helper()
-	made, err := g.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "drill-"}}, metav1.CreateOptions{})
+	made, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "drill-"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	pods := made.Name + "-pods"
-	_, err = g.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: pods}}, metav1.CreateOptions{})
+	_, err = env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: pods}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	release := chart.Release{Name: made.Name, Namespace: made.Name}
-	installed := harness.Install(t, g.plane, release.With(map[string]any{"webhook": map[string]any{"failurePolicy": "Fail"}}))
-	d := &drill{Deployed: harness.Deploy(t, g.client, installed), ground: g}
+	installed := harness.Install(t, env.Plane, release.With(map[string]any{"webhook": map[string]any{"failurePolicy": "Fail"}}))
+	d := &drill{Deployed: harness.Deploy(t, env.Client, installed)}
 	d.PodNamespace = pods
 	d.Flags = append(d.Flags, flags...)
 	return d
 }
 
-// start begins a drill: two replicas are ready, and pods pass.
-func (g *drillGround) start(t *testing.T, how way, flags ...string) *drill {
+// startDrill begins a drill: two replicas are ready, and pods pass.
+func startDrill(t *testing.T, how way, flags ...string) *drill {
 	t.Helper()
-	d := g.release(t, append([]string{"--policy-file=" + harness.PolicyFile(t, harness.StrictPolicy)}, flags...)...)
+	d := newRelease(t, append([]string{"--policy-file=" + harness.PolicyFile(t, harness.StrictPolicy)}, flags...)...)
 	d.balancer = newServiceBalancer(t)
 	d.prepare(t)
 	d.Configure(t, d.clientConfig(how))
@@ -120,7 +105,7 @@ func (d *drill) prepare(t *testing.T) {
 	if service, err = d.Client.CoreV1().Services(d.Namespace).Create(t.Context(), service, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	d.ground.network.route(service.Spec.ClusterIP, d.balancer.carry)
+	network.route(service.Spec.ClusterIP, d.balancer.carry)
 }
 
 // addReplica starts one more replica behind the balancer, if there is one.

@@ -21,15 +21,14 @@ const (
 	settled    = 500 * time.Millisecond
 )
 
-// D7: what happens in the life of a cluster costs not one pod, though the
+// What happens in the life of a cluster costs not one pod, though the
 // webhook fails closed; and where it must cost some, their number is bounded.
 // Those that take long wait most of the time, and run side by side; the others
 // one by one, since one of them restarts the API server.
 func TestDrills(t *testing.T) {
-	g := newDrillGround(t)
 	type row struct {
 		name  string
-		drill func(*testing.T, *drillGround, way)
+		drill func(*testing.T, way)
 		how   way
 	}
 	t.Run("side by side", func(t *testing.T) {
@@ -40,7 +39,7 @@ func TestDrills(t *testing.T) {
 		} {
 			t.Run(d.name, func(t *testing.T) {
 				t.Parallel()
-				d.drill(t, g, d.how)
+				d.drill(t, d.how)
 			})
 		}
 	})
@@ -52,12 +51,12 @@ func TestDrills(t *testing.T) {
 		{"replica killed, by URL", drillReplicaKilled, byURL},
 		{"caBundle emptied by hand", drillBundleEmptied, byService},
 	} {
-		t.Run(d.name, func(t *testing.T) { d.drill(t, g, d.how) })
+		t.Run(d.name, func(t *testing.T) { d.drill(t, d.how) })
 	}
 }
 
-func drillRollingRestart(t *testing.T, g *drillGround, how way) {
-	d := g.start(t, how)
+func drillRollingRestart(t *testing.T, how way) {
+	d := startDrill(t, how)
 	for range 4 {
 		d.addReplica(t)
 		d.balancer.waitReady(t, 3)
@@ -70,8 +69,8 @@ func drillRollingRestart(t *testing.T, g *drillGround, how way) {
 // The old CA makes way for a new one: first both are trusted, then the new one
 // issues, and in the end the old one is trusted no more. Meanwhile the serving
 // certificate is renewed several times.
-func drillRotation(t *testing.T, g *drillGround, how way) {
-	d := g.start(t, how, shortLived)
+func drillRotation(t *testing.T, how way) {
+	d := startDrill(t, how, shortLived)
 	d.shakeHands(t)
 	first := d.authorities(t)
 	if len(first) != 1 {
@@ -122,14 +121,14 @@ func drillRotation(t *testing.T, g *drillGround, how way) {
 
 // Another takes the Lease. There is no leader for a while, and certificates are
 // renewed all the same.
-func drillLeaderLost(t *testing.T, g *drillGround, how way) {
-	d := g.start(t, how, shortLived, "--leader-elect")
+func drillLeaderLost(t *testing.T, how way) {
+	d := startDrill(t, how, shortLived, "--leader-elect")
 	leader := d.leader(t)
 	patch := fmt.Sprintf(`{"spec":{"holderIdentity":"somebody else","leaseDurationSeconds":15,"renewTime":%q}}`, time.Now().UTC().Format(metav1.RFC3339Micro))
 	if _, err := d.Client.CoordinationV1().Leases(d.Namespace).Patch(t.Context(), "tokenward-leader", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	harness.WaitLog(t, leader, `"Not leading"`)
+	leader.WaitLog(t, `"Not leading"`)
 	before := d.served(t, leader)
 	eventually(t, time.Minute, func() error {
 		if d.served(t, leader).Equal(before) {
@@ -150,9 +149,9 @@ func drillLeaderLost(t *testing.T, g *drillGround, how way) {
 	d.finish(t)
 }
 
-func drillAPIServerRestarted(t *testing.T, g *drillGround, how way) {
-	d := g.start(t, how)
-	if err := d.ground.plane.RestartAPIServer(func() {}); err != nil {
+func drillAPIServerRestarted(t *testing.T, how way) {
+	d := startDrill(t, how)
+	if err := env.Plane.RestartAPIServer(func() {}); err != nil {
 		t.Fatal(err)
 	}
 	d.stream.more(t, 200)
@@ -169,8 +168,8 @@ const (
 	longest      = 5 * time.Second
 )
 
-func drillReplicaKilled(t *testing.T, g *drillGround, how way) {
-	d := g.start(t, how)
+func drillReplicaKilled(t *testing.T, how way) {
+	d := startDrill(t, how)
 	if err := d.Replicas[0].Command.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +180,8 @@ func drillReplicaKilled(t *testing.T, g *drillGround, how way) {
 	d.limited(t)
 }
 
-func drillBundleEmptied(t *testing.T, g *drillGround, how way) {
-	d := g.start(t, how)
+func drillBundleEmptied(t *testing.T, how way) {
+	d := startDrill(t, how)
 	for _, bundle := range [][]byte{nil, harness.ForeignCA(t)} {
 		d.setBundles(t, bundle)
 		began := time.Now()

@@ -21,13 +21,6 @@ import (
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
-// shared is a release of the chart in the control plane that all tests share.
-// Its webhooks are asked about a namespace without pods.
-func shared(t *testing.T, flags ...string) *drill {
-	t.Helper()
-	return (&drillGround{plane: env.Plane, client: env.Client}).release(t, flags...)
-}
-
 func (d *drill) configuration(t *testing.T) *admissionregistrationv1.ValidatingWebhookConfiguration {
 	t.Helper()
 	v, err := d.Client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(t.Context(), d.Name, metav1.GetOptions{})
@@ -38,7 +31,7 @@ func (d *drill) configuration(t *testing.T) *admissionregistrationv1.ValidatingW
 }
 
 func TestReplicasThatStartAtOnceInAnEmptyNamespaceAgreeOnOneCA(t *testing.T) {
-	d := shared(t)
+	d := newRelease(t)
 	if err := env.Client.CoreV1().Secrets(d.Namespace).Delete(t.Context(), d.Name+"-serving", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +78,7 @@ func TestReplicasThatStartAtOnceInAnEmptyNamespaceAgreeOnOneCA(t *testing.T) {
 
 // caBundle alone is changed in a webhook configuration, whatever it was before.
 func TestNothingButCABundleIsChanged(t *testing.T) {
-	d := shared(t)
+	d := newRelease(t)
 	s := d.addReplica(t)
 	s.WaitReady(t) // a configuration that is not there keeps nothing up
 	d.Configure(t, nil)
@@ -126,7 +119,7 @@ func TestNothingButCABundleIsChanged(t *testing.T) {
 // Whatever somebody does to the Secret: it is repaired, and what is served stays
 // trusted.
 func TestADamagedSecretIsRepaired(t *testing.T) {
-	d := shared(t)
+	d := newRelease(t)
 	d.Configure(t, nil)
 	s := d.addReplica(t)
 	s.WaitReady(t)
@@ -234,7 +227,7 @@ func TestWithoutAPIServerThereIsNoCertificateYet(t *testing.T) {
 	harness.WriteFile(t, kubeconfig, []byte(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c}}],
 clusters: [{name: c, cluster: {server: "http://`+address+`"}}]}`))
 	s := harness.LaunchReplica(t, kubeconfig, "--pod-namespace=nowhere")
-	harness.WaitLog(t, s, "The Secret with the serving certificate can't be read")
+	s.WaitLog(t, "The Secret with the serving certificate can't be read")
 	if code, _ := s.Get(s.Health, "/readyz"); code != http.StatusServiceUnavailable {
 		t.Errorf("/readyz: %d", code)
 	}

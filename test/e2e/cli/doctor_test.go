@@ -74,7 +74,7 @@ func closedPort(t *testing.T) string {
 	return "https://" + l.Addr().String()
 }
 
-// S11, S17, S19: with each link of the chain broken in turn that one is named.
+// With each link of the chain broken in turn that one is named.
 func TestDoctorNamesTheBrokenLink(t *testing.T) {
 	ns := env.NewNamespace(t)
 	server := strings.TrimSuffix(env.Plane.Config.Host, "/")
@@ -131,7 +131,7 @@ func TestDoctorNamesTheBrokenLink(t *testing.T) {
 		{name: "something else that listens", server: strings.Replace(noTLS.URL, "http:", "https:", 1), broken: "TLS", seen: "does not speak TLS"},
 		{name: "the wrong CA", spoil: func(v podVolume) { v.write(t, "ca.crt", string(otherCA.CA())) }, broken: "TLS", seen: "and not by the one that is trusted here", cure: "kube-root-ca.crt"},
 		{name: "another name", flags: []string{"--tls-server-name=other.example"}, broken: "TLS", seen: "is not for other.example, but for"},
-		{name: "an API server that is not well", server: unwell.URL, spoil: func(v podVolume) { v.write(t, "ca.crt", string(harness.PemCertificate(unwell.Certificate().Raw))) }, broken: "anonymous", seen: "503"},
+		{name: "an API server that is not well", server: unwell.URL, spoil: func(v podVolume) { v.write(t, "ca.crt", string(harness.PEMCertificate(unwell.Certificate().Raw))) }, broken: "anonymous", seen: "503"},
 		{name: "a token that is refused", spoil: func(v podVolume) { v.write(t, "token", foreign(time.Now().Add(time.Hour))) }, broken: "authenticated", seen: "401 Unauthorized", cure: "token verify"},
 		{name: "no RBAC", broken: "permissions", seen: "403 Forbidden", cure: "kubectl create rolebinding"},
 	}
@@ -157,7 +157,7 @@ func TestDoctorNamesTheBrokenLink(t *testing.T) {
 	}
 }
 
-// S11, S14, S17: when all is well it says who one is, and what one may do; also
+// When all is well it says who one is, and what one may do; also
 // where anonymous requests are refused.
 func TestDoctorWhenAllIsWell(t *testing.T) {
 	ns := env.NewNamespace(t)
@@ -221,7 +221,7 @@ func TestDoctorWhenAllIsWell(t *testing.T) {
 	})
 }
 
-// S19: in a pod that was given no token.
+// In a pod that was given no token.
 func TestDoctorInAPodWithoutAToken(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
 	d := readDiagnosis(t, harness.Tokenward(t, "", "doctor", "-o", "json"))

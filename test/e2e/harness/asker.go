@@ -26,6 +26,7 @@ type Asker struct {
 	Client *http.Client
 }
 
+// Asker returns what asks this process about pods.
 func (s *Server) Asker(t *testing.T) *Asker {
 	t.Helper()
 	pool := x509.NewCertPool()
@@ -45,6 +46,7 @@ func ReviewBody(t testing.TB, p *corev1.Pod) []byte {
 	return ReviewBodyIn(t, metav1.NamespaceDefault, p)
 }
 
+// ReviewBodyIn is a review of a pod in a namespace.
 func ReviewBodyIn(t testing.TB, namespace string, p *corev1.Pod) []byte {
 	t.Helper()
 	p.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
@@ -65,6 +67,7 @@ func ReviewBodyIn(t testing.TB, namespace string, p *corev1.Pod) []byte {
 	return body
 }
 
+// Ask sends a review, and returns the answer.
 func (a *Asker) Ask(ctx context.Context, body []byte) (*admissionv1.AdmissionResponse, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.URL, bytes.NewReader(body))
 	if err != nil {

@@ -130,6 +130,7 @@ func (d *Deployed) Mended() error {
 	return nil
 }
 
+// Secret returns the Secret that the certificate is in.
 func (d *Deployed) Secret(ctx context.Context) (*corev1.Secret, error) {
 	return d.Client.CoreV1().Secrets(d.Namespace).Get(ctx, d.Name+"-serving", metav1.GetOptions{})
 }

@@ -24,7 +24,8 @@ import (
 
 // Env is a control plane for all tests of a package.
 type Env struct {
-	Plane  *cluster.Cluster
+	Plane *cluster.Cluster
+	// Client may do everything.
 	Client kubernetes.Interface
 	// Standard is the release of the chart with its defaults. The webhook has its
 	// rights in all tests that don't install another.
@@ -54,7 +55,10 @@ func Run(m *testing.M, env **Env, options Options) int {
 		code = m.Run()
 		err = e.checkRights()
 	}
-	if err = errors.Join(err, e.Plane.Stop()); err != nil {
+	if e.Plane != nil {
+		err = errors.Join(err, e.Plane.Stop())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}

@@ -53,30 +53,34 @@ func WriteCertificate(t *testing.T, dir string) (ca []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	crt, key := PemPair(t, cert)
+	crt, key := PEMPair(t, cert)
 	// The key first: the watcher keeps the old pair until the two fit.
 	WriteFile(t, filepath.Join(dir, "tls.key"), key)
 	WriteFile(t, filepath.Join(dir, "tls.crt"), crt)
 	return authority.CA()
 }
 
-func PemPair(t *testing.T, cert *tls.Certificate) (crt, key []byte) {
+// PEMPair encodes a certificate and its key.
+func PEMPair(t *testing.T, cert *tls.Certificate) (crt, key []byte) {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return PemCertificate(cert.Certificate[0]), PemKey(der)
+	return PEMCertificate(cert.Certificate[0]), PEMKey(der)
 }
 
-func PemKey(der []byte) []byte {
+// PEMKey encodes a private key.
+func PEMKey(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
-func PemCertificate(der []byte) []byte {
+// PEMCertificate encodes a certificate.
+func PEMCertificate(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
+// WriteFile writes a file that only this user may read.
 func WriteFile(t *testing.T, path string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, data, 0o600); err != nil {

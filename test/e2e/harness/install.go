@@ -28,8 +28,8 @@ type Installation struct {
 	Kubeconfig string       // the same
 }
 
-// installRelease brings the rights of a release into a control plane, and waits until
-// they are in force. They stay until the control plane stops.
+// installRelease brings the rights of a release into a control plane, and waits
+// until they are in force. They stay until the control plane stops.
 func installRelease(ctx context.Context, where *cluster.Cluster, release chart.Release) (*Installation, error) {
 	objects, err := release.Render(ctx)
 	if err != nil {
@@ -59,7 +59,7 @@ func installRelease(ctx context.Context, where *cluster.Cluster, release chart.R
 	return i, i.waitForRights(ctx, admin)
 }
 
-// Install is install in a test.
+// Install brings the rights of a release into a control plane.
 func Install(t *testing.T, where *cluster.Cluster, release chart.Release) *Installation {
 	t.Helper()
 	i, err := installRelease(t.Context(), where, release)
@@ -82,7 +82,7 @@ func (i *Installation) waitForRights(ctx context.Context, admin kubernetes.Inter
 				Spec: authorizationv1.SubjectAccessReviewSpec{
 					User: i.Release.User(), Groups: i.Release.Groups(),
 					ResourceAttributes: &authorizationv1.ResourceAttributes{
-						Namespace: r.Namespace, Verb: r.verb, Group: r.group, Resource: r.resource, Subresource: r.subresource, Name: r.name,
+						Namespace: r.Namespace, Verb: r.Verb, Group: r.Group, Resource: r.Resource, Subresource: r.Subresource, Name: r.Name,
 					},
 				},
 			}, metav1.CreateOptions{})

@@ -12,36 +12,6 @@ import (
 	"tokenward.dev/tokenward/test/cluster"
 )
 
-func ConfigVolume(name string) func(*corev1.PodSpec) {
-	return func(s *corev1.PodSpec) {
-		volume := corev1.Volume{Name: fmt.Sprintf("v%d", len(s.Volumes))}
-		volume.ConfigMap = &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}}
-		s.Volumes = append(s.Volumes, volume)
-		s.Containers[0].VolumeMounts = append(s.Containers[0].VolumeMounts, corev1.VolumeMount{Name: volume.Name, MountPath: "/mnt/" + volume.Name})
-	}
-}
-
-func All(changes ...func(*corev1.PodSpec)) func(*corev1.PodSpec) {
-	return func(s *corev1.PodSpec) {
-		for _, c := range changes {
-			c(s)
-		}
-	}
-}
-
-func RunAs(name string) func(*corev1.PodSpec) {
-	return func(s *corev1.PodSpec) { s.ServiceAccountName = name }
-}
-
-func Deployment(name string, replicas int, change func(*corev1.PodSpec)) *appsv1.Deployment {
-	n := int32(replicas)
-	labels := map[string]string{"app": name}
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
-	d.Spec.Replicas, d.Spec.Selector = &n, &metav1.LabelSelector{MatchLabels: labels}
-	d.Spec.Template.Labels, d.Spec.Template.Spec = labels, Pod(name, change).Spec
-	return d
-}
-
 // NewNamespace makes a namespace and waits until pods can be created in it.
 func (e *Env) NewNamespace(t *testing.T) string {
 	t.Helper()
@@ -58,6 +28,7 @@ func (e *Env) NewNamespace(t *testing.T) string {
 	return ns.Name
 }
 
+// WaitForAccount waits until a namespace has what every pod gets.
 func (e *Env) WaitForAccount(t *testing.T, namespace string) {
 	t.Helper()
 	err := cluster.Eventually(t.Context(), Patience, func(ctx context.Context) error {
@@ -67,6 +38,21 @@ func (e *Env) WaitForAccount(t *testing.T, namespace string) {
 		_, err := e.Client.CoreV1().ConfigMaps(namespace).Get(ctx, "kube-root-ca.crt", metav1.GetOptions{})
 		return err
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// CreateSecret makes a Secret with some keys.
+func (e *Env) CreateSecret(t *testing.T, namespace, name string, keys ...string) {
+	t.Helper()
+	data := map[string][]byte{}
+	for _, k := range keys {
+		data[k] = []byte("x")
+	}
+	_, err := e.Client.CoreV1().Secrets(namespace).Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data,
+	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +70,11 @@ func Pod(name string, change ...func(*corev1.PodSpec)) *corev1.Pod {
 	return p
 }
 
+// RunAs gives a pod a service account.
+func RunAs(name string) func(*corev1.PodSpec) {
+	return func(s *corev1.PodSpec) { s.ServiceAccountName = name }
+}
+
 // SecretVolume mounts a Secret as a volume.
 func SecretVolume(name string, optional bool) func(*corev1.PodSpec) {
 	return func(s *corev1.PodSpec) {
@@ -99,24 +90,40 @@ func SecretVolume(name string, optional bool) func(*corev1.PodSpec) {
 	}
 }
 
-func (e *Env) CreateSecret(t *testing.T, namespace, name string, keys ...string) {
-	t.Helper()
-	data := map[string][]byte{}
-	for _, k := range keys {
-		data[k] = []byte("x")
-	}
-	_, err := e.Client.CoreV1().Secrets(namespace).Create(t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data,
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
+// ConfigVolume mounts a ConfigMap as a volume.
+func ConfigVolume(name string) func(*corev1.PodSpec) {
+	return func(s *corev1.PodSpec) {
+		volume := corev1.Volume{Name: fmt.Sprintf("v%d", len(s.Volumes))}
+		volume.ConfigMap = &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}}
+		s.Volumes = append(s.Volumes, volume)
+		s.Containers[0].VolumeMounts = append(s.Containers[0].VolumeMounts, corev1.VolumeMount{Name: volume.Name, MountPath: "/mnt/" + volume.Name})
 	}
 }
 
+// SecretVariable reads a key of a Secret into an environment variable.
 func SecretVariable(name, key string) func(*corev1.PodSpec) {
 	return func(s *corev1.PodSpec) {
 		s.Containers[0].Env = append(s.Containers[0].Env, corev1.EnvVar{Name: fmt.Sprintf("V%d", len(s.Containers[0].Env)), ValueFrom: &corev1.EnvVarSource{
 			SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: key},
 		}})
 	}
+}
+
+// All makes several changes one.
+func All(changes ...func(*corev1.PodSpec)) func(*corev1.PodSpec) {
+	return func(s *corev1.PodSpec) {
+		for _, c := range changes {
+			c(s)
+		}
+	}
+}
+
+// Deployment builds a Deployment of such pods.
+func Deployment(name string, replicas int, change func(*corev1.PodSpec)) *appsv1.Deployment {
+	n := int32(replicas)
+	labels := map[string]string{"app": name}
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+	d.Spec.Replicas, d.Spec.Selector = &n, &metav1.LabelSelector{MatchLabels: labels}
+	d.Spec.Template.Labels, d.Spec.Template.Spec = labels, Pod(name, change).Spec
+	return d
 }

@@ -11,13 +11,7 @@ import (
 // OwnPlane starts a control plane for one test alone.
 func OwnPlane(t *testing.T) (*cluster.Cluster, kubernetes.Interface) {
 	t.Helper()
-	return ownPlaneWith(t, nil)
-}
-
-// ownPlaneWith is ownPlane with more flags for the API server.
-func ownPlaneWith(t *testing.T, flags map[string]string) (*cluster.Cluster, kubernetes.Interface) {
-	t.Helper()
-	own, err := cluster.StartWith(flags)
+	own, err := cluster.Start()
 	t.Cleanup(func() {
 		if err := own.Stop(); err != nil {
 			t.Error(err)

@@ -15,6 +15,27 @@ import (
 	"tokenward.dev/tokenward/pkg/report"
 )
 
+// Output is what the command line did.
+type Output struct {
+	Status   int
+	Out, Err string
+}
+
+// Tokenward runs the command line with a text for its standard input.
+func Tokenward(t *testing.T, stdin string, args ...string) Output {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), program(t, "kubectl-tokenward"), args...)
+	command.Stdin = strings.NewReader(stdin)
+	command.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KUBECONFIG=") }), "HOME="+t.TempDir())
+	var out, errOut bytes.Buffer
+	command.Stdout, command.Stderr = &out, &errOut
+	var exit *exec.ExitError
+	if err := command.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return Output{Status: command.ProcessState.ExitCode(), Out: out.String(), Err: errOut.String()}
+}
+
 // Audited runs "audit -o json".
 func Audited(t *testing.T, kubeconfig string, args ...string) *report.Audit {
 	t.Helper()
@@ -30,6 +51,7 @@ func Audited(t *testing.T, kubeconfig string, args ...string) *report.Audit {
 	return result
 }
 
+// Findings returns the findings by workload: "check object state", sorted.
 func Findings(a *report.Audit) map[string][]string {
 	got := map[string][]string{}
 	for _, w := range a.Workloads {
@@ -54,25 +76,4 @@ func Compare(t *testing.T, got, want map[string][]string) {
 			t.Errorf("%s: got %q, want nothing", w, got[w])
 		}
 	}
-}
-
-// Output is what the command line did.
-type Output struct {
-	Status   int
-	Out, Err string
-}
-
-// Tokenward runs the command line with a text for its standard input.
-func Tokenward(t *testing.T, stdin string, args ...string) Output {
-	t.Helper()
-	command := exec.CommandContext(t.Context(), program(t, "kubectl-tokenward"), args...)
-	command.Stdin = strings.NewReader(stdin)
-	command.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KUBECONFIG=") }), "HOME="+t.TempDir())
-	var out, errOut bytes.Buffer
-	command.Stdout, command.Stderr = &out, &errOut
-	var exit *exec.ExitError
-	if err := command.Run(); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return Output{Status: command.ProcessState.ExitCode(), Out: out.String(), Err: errOut.String()}
 }

@@ -38,7 +38,7 @@ const StrictPolicy = `{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, me
 checks: [{name: secret-exists, action: Deny}, {name: secret-key-exists, action: Deny}, {name: config-map-exists, action: Deny}]}}`
 
 // Policies returns a client of TokenPolicies, and what the API server warns about.
-func (e *Env) Policies(t *testing.T) (dynamic.ResourceInterface, *warnings) {
+func (e *Env) Policies(t *testing.T) (dynamic.ResourceInterface, *Warnings) {
 	t.Helper()
 	config, seen := e.WarnedConfig()
 	c, err := dynamic.NewForConfig(config)
@@ -73,6 +73,7 @@ func (e *Env) CreatePolicy(t *testing.T, u *unstructured.Unstructured) ([]string
 	return seen.Lines, err
 }
 
+// DeletePolicy deletes a TokenPolicy, if it is there.
 func (e *Env) DeletePolicy(t *testing.T, name string) {
 	t.Helper()
 	api, _ := e.Policies(t)
@@ -81,6 +82,7 @@ func (e *Env) DeletePolicy(t *testing.T, name string) {
 	}
 }
 
+// MustCreatePolicy writes the TokenPolicies of a file.
 func (e *Env) MustCreatePolicy(t *testing.T, text string) {
 	t.Helper()
 	for _, u := range Documents(t, text) {

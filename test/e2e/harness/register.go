@@ -15,6 +15,15 @@ import (
 	"tokenward.dev/tokenward/test/cluster"
 )
 
+// Register sends the API server's reviews about some namespaces to this process.
+func (e *Env) Register(t *testing.T, s *Server, namespaces ...string) {
+	t.Helper()
+	e.RegisterAt(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, metav1.LabelSelectorRequirement{
+		Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces,
+	})
+	e.waitRegistered(t, s, namespaces)
+}
+
 // RegisterAt installs the webhook configuration that users install for a
 // server at a URL, limited to some namespaces; or, without a requirement, the
 // part of it that is about policies.
@@ -65,15 +74,7 @@ func (e *Env) waitRegistered(t *testing.T, s *Server, namespaces []string) {
 	}
 }
 
-// register sends the API server's reviews about some namespaces to this process.
-func (e *Env) Register(t *testing.T, s *Server, namespaces ...string) {
-	t.Helper()
-	e.RegisterAt(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, metav1.LabelSelectorRequirement{
-		Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: namespaces,
-	})
-	e.waitRegistered(t, s, namespaces)
-}
-
+// Webhooks returns the validating webhooks of the standard release.
 func (e *Env) Webhooks(t *testing.T) *admissionregistrationv1.ValidatingWebhookConfiguration {
 	t.Helper()
 	config, err := e.Standard.Validating()

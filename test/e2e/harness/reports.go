@@ -62,7 +62,7 @@ func (r *Reports) list(ctx context.Context) ([]v1alpha1.Report, error) {
 	return list.Items, nil
 }
 
-// findings returns what the reports have, in the form of planted.want.
+// findings returns what the reports have, in the form of Findings.
 func (r *Reports) findings(ctx context.Context) (map[string][]string, error) {
 	list, err := r.list(ctx)
 	found := map[string][]string{}

@@ -11,19 +11,19 @@ import (
 
 // Right is one verb on one resource.
 type Right struct {
-	Namespace, verb, group, resource, subresource, name string
+	Namespace, Verb, Group, Resource, Subresource, Name string
 }
 
 func (r Right) String() string {
-	text := r.verb + " " + r.resource
-	if r.subresource != "" {
-		text += "/" + r.subresource
+	text := r.Verb + " " + r.Resource
+	if r.Subresource != "" {
+		text += "/" + r.Subresource
 	}
-	if r.group != "" {
-		text += "." + r.group
+	if r.Group != "" {
+		text += "." + r.Group
 	}
-	if r.name != "" {
-		text += " " + r.name
+	if r.Name != "" {
+		text += " " + r.Name
 	}
 	if r.Namespace != "" {
 		text += " in namespace " + r.Namespace
@@ -84,6 +84,6 @@ func expand(namespace string, rule rbacv1.PolicyRule) []Right {
 
 // Covers reports whether a request stands on this right.
 func (r Right) Covers(request Right) bool {
-	return r.verb == request.verb && r.group == request.group && r.resource == request.resource && r.subresource == request.subresource &&
-		(r.Namespace == "" || r.Namespace == request.Namespace) && (r.name == "" || r.name == request.name)
+	return r.Verb == request.Verb && r.Group == request.Group && r.Resource == request.Resource && r.Subresource == request.Subresource &&
+		(r.Namespace == "" || r.Namespace == request.Namespace) && (r.Name == "" || r.Name == request.Name)
 }

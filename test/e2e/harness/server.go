@@ -19,41 +19,30 @@ import (
 	"tokenward.dev/tokenward/test/cluster"
 )
 
-// Scrape asks for metrics over TLS, with an Authorization header.
-func (s *Server) Scrape(t *testing.T, authorization string) (int, string) {
-	t.Helper()
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(s.CA)
-	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: Patience}
-	defer https.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1:"+strconv.Itoa(s.Metrics)+"/metrics", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if authorization != "" {
-		request.Header.Set("Authorization", authorization)
-	}
-	response, err := https.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(body)
+// Server is the webhook as a process.
+type Server struct {
+	Port, Health, Metrics int
+	// CA signed the certificate in CertDir; a replica has neither.
+	CA      []byte
+	CertDir string
+	Log     lockedBuffer
+	Command *exec.Cmd
+	Exited  chan error
 }
 
-// LaunchReplica starts a webhook that makes its own certificate, as in a cluster.
-func LaunchReplica(t *testing.T, kubeconfig string, flags ...string) *Server {
+func newServer(t *testing.T) *Server {
 	t.Helper()
-	s := &Server{Port: freePort(t), Health: freePort(t), Metrics: freePort(t), Exited: make(chan error, 1)}
-	// What is given last counts.
-	s.Command = exec.Command(program(t, "webhook"), append(flags,
-		"--kubeconfig="+kubeconfig, "--self-signed", "--webhook-host=127.0.0.1", "--webhook-port="+strconv.Itoa(s.Port),
-		"--health-addr=127.0.0.1:"+strconv.Itoa(s.Health), "--metrics-addr=127.0.0.1:"+strconv.Itoa(s.Metrics), "--shutdown-delay=1s",
-	)...)
+	return &Server{Port: freePort(t), Health: freePort(t), Metrics: freePort(t), Exited: make(chan error, 1)}
+}
+
+// launch starts a process on the ports of the server. Of a flag that is given
+// twice the last one counts.
+func (s *Server) launch(t *testing.T, path string, flags []string) {
+	t.Helper()
+	s.Command = exec.Command(path, append([]string{
+		"--webhook-host=127.0.0.1", "--webhook-port=" + strconv.Itoa(s.Port),
+		"--health-addr=127.0.0.1:" + strconv.Itoa(s.Health), "--metrics-addr=127.0.0.1:" + strconv.Itoa(s.Metrics),
+	}, flags...)...)
 	s.Command.Stdout, s.Command.Stderr = &s.Log, &s.Log
 	s.Command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.Command.Start(); err != nil {
@@ -64,33 +53,9 @@ func LaunchReplica(t *testing.T, kubeconfig string, flags ...string) *Server {
 		_ = s.Command.Process.Kill()
 		if t.Failed() {
 			lines := strings.Split(s.Log.String(), "\n")
-			t.Logf("end of the log of the replica at %d:\n%s", s.Port, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+			t.Logf("end of the log of the webhook at %d:\n%s", s.Port, strings.Join(lines[max(0, len(lines)-40):], "\n"))
 		}
 	})
-	return s
-}
-
-func WaitLog(t *testing.T, s *Server, part string) {
-	t.Helper()
-	err := cluster.Eventually(t.Context(), Patience, func(context.Context) error {
-		if !strings.Contains(s.Log.String(), part) {
-			return fmt.Errorf("the log does not say %q", part)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// Server is the webhook as a process.
-type Server struct {
-	Port, Health, Metrics int
-	CA                    []byte
-	CertDir               string
-	Log                   lockedBuffer
-	Command               *exec.Cmd
-	Exited                chan error
 }
 
 // lockedBuffer takes the log while tests read it.
@@ -111,6 +76,31 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// LaunchReplica starts a webhook that makes its own certificate, as in a cluster.
+func LaunchReplica(t *testing.T, kubeconfig string, flags ...string) *Server {
+	t.Helper()
+	s := newServer(t)
+	s.launch(t, program(t, "webhook"), append(flags, "--kubeconfig="+kubeconfig, "--self-signed", "--shutdown-delay=1s"))
+	return s
+}
+
+// LaunchProgram starts the webhook, or a program like it, with a certificate of
+// the test's. It does not wait.
+func LaunchProgram(t *testing.T, path string, flags ...string) *Server {
+	t.Helper()
+	s := newServer(t)
+	s.CertDir = t.TempDir()
+	s.CA = WriteCertificate(t, s.CertDir)
+	s.launch(t, path, append([]string{"--cert-dir=" + s.CertDir, "--shutdown-delay=0s", "--log-level=debug", "--audit-interval=0"}, flags...))
+	return s
+}
+
+// Launch starts the webhook, with a certificate of the test's, and does not wait.
+func Launch(t *testing.T, flags ...string) *Server {
+	t.Helper()
+	return LaunchProgram(t, program(t, "webhook"), flags...)
+}
+
 // StartWebhook runs the webhook against the control plane, with more flags, and
 // waits until it is ready.
 func (e *Env) StartWebhook(t *testing.T, flags ...string) *Server {
@@ -120,39 +110,7 @@ func (e *Env) StartWebhook(t *testing.T, flags ...string) *Server {
 	return s
 }
 
-// Launch starts the process and does not wait.
-func Launch(t *testing.T, flags ...string) *Server {
-	t.Helper()
-	return LaunchBinary(t, program(t, "webhook"), flags...)
-}
-
-func LaunchBinary(t *testing.T, path string, flags ...string) *Server {
-	t.Helper()
-	s := &Server{
-		Port: freePort(t), Health: freePort(t), Metrics: freePort(t), CertDir: t.TempDir(), Exited: make(chan error, 1),
-	}
-	s.CA = WriteCertificate(t, s.CertDir)
-	s.Command = exec.Command(path, append([]string{
-		"--webhook-host=127.0.0.1", "--webhook-port=" + strconv.Itoa(s.Port), "--cert-dir=" + s.CertDir,
-		"--health-addr=127.0.0.1:" + strconv.Itoa(s.Health), "--metrics-addr=127.0.0.1:" + strconv.Itoa(s.Metrics),
-		"--shutdown-delay=0s", "--log-level=debug", "--audit-interval=0",
-	}, flags...)...)
-	s.Command.Stdout, s.Command.Stderr = &s.Log, &s.Log
-	s.Command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.Command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { s.Exited <- s.Command.Wait() }()
-	t.Cleanup(func() {
-		_ = s.Command.Process.Kill()
-		if t.Failed() {
-			lines := strings.Split(s.Log.String(), "\n")
-			t.Logf("end of the log of the webhook:\n%s", strings.Join(lines[max(0, len(lines)-40):], "\n"))
-		}
-	})
-	return s
-}
-
+// WaitReady waits until the process says that it is ready.
 func (s *Server) WaitReady(t *testing.T) {
 	t.Helper()
 	err := cluster.Eventually(t.Context(), Patience, func(context.Context) error {
@@ -167,6 +125,7 @@ func (s *Server) WaitReady(t *testing.T) {
 	}
 }
 
+// Get returns status and body, or 0 and what failed, for a path at one of the ports.
 func (s *Server) Get(port int, path string) (int, string) {
 	response, err := http.Get("http://127.0.0.1:" + strconv.Itoa(port) + path)
 	if err != nil {
@@ -201,6 +160,43 @@ next:
 		sum += v
 	}
 	return sum
+}
+
+// Scrape asks for metrics over TLS, with an Authorization header.
+func (s *Server) Scrape(t *testing.T, authorization string) (int, string) {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(s.CA)
+	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: Patience}
+	defer https.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1:"+strconv.Itoa(s.Metrics)+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	response, err := https.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+// WaitLog waits until the log has a part.
+func (s *Server) WaitLog(t *testing.T, part string) {
+	t.Helper()
+	WaitUntil(t, func() error {
+		if !strings.Contains(s.Log.String(), part) {
+			return fmt.Errorf("the log does not say %q", part)
+		}
+		return nil
+	})
 }
 
 // Stop ends the process as Kubernetes does and returns its exit error.

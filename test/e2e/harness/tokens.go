@@ -37,4 +37,5 @@ func Mint(t *testing.T, algorithm jose.SignatureAlgorithm, key any, kid string, 
 	return text
 }
 
+// Issuer is that of the tokens that the control plane issues.
 const Issuer = "https://kubernetes.default.svc.cluster.local"

@@ -10,13 +10,14 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// warnings collects what the API server warns about.
-type warnings struct {
+// Warnings collects what the API server warns about.
+type Warnings struct {
 	mu    sync.Mutex
 	Lines []string
 }
 
-func (w *warnings) HandleWarningHeader(_ int, _ string, text string) {
+// HandleWarningHeader takes a warning.
+func (w *Warnings) HandleWarningHeader(_ int, _ string, text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.Lines = append(w.Lines, text)
@@ -24,8 +25,8 @@ func (w *warnings) HandleWarningHeader(_ int, _ string, text string) {
 
 // WarnedConfig returns a configuration for clients, and what the API server warns
 // them about.
-func (e *Env) WarnedConfig() (*rest.Config, *warnings) {
-	seen := &warnings{}
+func (e *Env) WarnedConfig() (*rest.Config, *Warnings) {
+	seen := &Warnings{}
 	config := rest.CopyConfig(e.Plane.Config)
 	config.WarningHandler = seen
 	return config, seen

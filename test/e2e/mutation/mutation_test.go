@@ -137,7 +137,7 @@ func twoContainers(s *corev1.PodSpec) {
 	s.Containers = append(s.Containers, corev1.Container{Name: "second", Image: "example.test/second:1"})
 }
 
-// D5, S7, S13: what is stored is as the golden files have it, the ServiceAccount
+// What is stored is as the golden files have it, the ServiceAccount
 // plugin is content, and whoever is asked once more changes nothing.
 func TestMutationGolden(t *testing.T) {
 	var policies strings.Builder
@@ -302,7 +302,7 @@ func reviewOnce(t *testing.T, s *harness.Server, namespace string, object map[st
 	return review.Response.Patch
 }
 
-// S12: a pod that names default keeps it, one that names none gets the account of
+// A pod that names default keeps it, one that names none gets the account of
 // the policy, however it is made.
 func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 	const policy = "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: p}\nspec: {mutate: {serviceAccount: {name: runner}}}\n"

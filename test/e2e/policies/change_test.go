@@ -117,7 +117,7 @@ func TestTheLeaderAloneWritesStatus(t *testing.T) {
 	own := harness.Install(t, env.Plane, chart.Release{Name: ns, Namespace: ns})
 	flags := []string{"--kubeconfig=" + own.Kubeconfig, "--leader-elect", "--pod-namespace=" + ns}
 	first := env.StartWebhook(t, flags...)
-	harness.WaitLog(t, first, `"Leading"`)
+	first.WaitLog(t, `"Leading"`)
 	second := env.StartWebhook(t, flags...)
 	broken(t, "led-1", ns, "  checks: [{name: secret-exists}]\n")
 	env.WaitStatus(t, "led-1", harness.Ready(metav1.ConditionTrue))
@@ -127,7 +127,7 @@ func TestTheLeaderAloneWritesStatus(t *testing.T) {
 	if err := first.Stop(t); err != nil {
 		t.Fatal(err)
 	}
-	harness.WaitLog(t, second, `"Leading"`)
+	second.WaitLog(t, `"Leading"`)
 	broken(t, "led-2", ns, "  checks: [{name: secret-exists}]\n")
 	env.WaitStatus(t, "led-2", harness.Ready(metav1.ConditionTrue))
 }

@@ -46,7 +46,7 @@ func registerPolicies(t *testing.T, s *harness.Server) {
 	}
 }
 
-// D4, D8: every wrong sample is refused with a message that names the field;
+// Every wrong sample is refused with a message that names the field;
 // every good one becomes Ready, with the warnings that it says.
 func TestPolicySamples(t *testing.T) {
 	// The API server refuses most by itself, with the webhook down; the rest says

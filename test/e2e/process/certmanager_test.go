@@ -99,7 +99,7 @@ func chartCertificate(t *testing.T, spec certificateSpec) issued {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return issued{ca: harness.PemCertificate(caCert.Raw), crt: harness.PemCertificate(cert.Raw), key: harness.PemKey(der)}
+	return issued{ca: harness.PEMCertificate(caCert.Raw), crt: harness.PEMCertificate(cert.Raw), key: harness.PEMKey(der)}
 }
 
 func newCertificate(t *testing.T, template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate) {

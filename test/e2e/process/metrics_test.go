@@ -98,8 +98,8 @@ func TestSecureMetricsSayThatTheyCantTell(t *testing.T) {
 	if code, body := s.Scrape(t, "Bearer x"); code != http.StatusServiceUnavailable {
 		t.Errorf("got %d %s, want 503", code, body)
 	}
-	harness.WaitLog(t, s, "who may read metrics")
-	harness.WaitLog(t, s, "tokenreviews")
+	s.WaitLog(t, "who may read metrics")
+	s.WaitLog(t, "tokenreviews")
 }
 
 // readRights are those that the webhook can't be ready without.

@@ -123,12 +123,12 @@ func TestPolicyFileIsReloadedAndABadOneIsNotTaken(t *testing.T) {
 		t.Fatal("Deny: the pod was created")
 	}
 	harness.WriteFile(t, path, []byte("kind: nonsense\n"))
-	harness.WaitLog(t, s, "the last good version stays in force")
+	s.WaitLog(t, "the last good version stays in force")
 	if !refused() {
 		t.Error("after a bad reload the good version is not in force")
 	}
 	harness.WriteFile(t, path, []byte(harness.SecretExistsPolicy("Audit", "")))
-	harness.WaitLog(t, s, "Policies reloaded")
+	s.WaitLog(t, "Policies reloaded")
 	if refused() {
 		t.Error("Audit: the pod was refused")
 	}
@@ -161,5 +161,5 @@ func TestBadFlagsFailAtStart(t *testing.T) {
 }
 
 func pemOf(cert *x509.Certificate) string {
-	return string(harness.PemCertificate(cert.Raw))
+	return string(harness.PEMCertificate(cert.Raw))
 }

@@ -17,7 +17,7 @@ import (
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
-// D7: no review is lost on SIGTERM, if whoever asks goes elsewhere once the
+// No review is lost on SIGTERM, if whoever asks goes elsewhere once the
 // server is unready.
 func TestNoReviewIsLostOnSIGTERM(t *testing.T) {
 	s := env.StartWebhook(t, "--shutdown-delay=1s", "--log-level=error")

@@ -21,7 +21,7 @@ import (
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
-// X1: a Secret, or a key of it, that was made a moment before its pod never
+// A Secret, or a key of it, that was made a moment before its pod never
 // causes a refusal, though the webhook's watches are seconds late; and a Secret
 // that is missing always does.
 func TestNeverAFalseDenial(t *testing.T) {
@@ -99,7 +99,7 @@ func TestNeverAFalseDenial(t *testing.T) {
 	}
 }
 
-// D7: with the API server out of reach, hits are answered and misses are
+// With the API server out of reach, hits are answered and misses are
 // unknown, in time; afterwards all is right again by itself.
 func TestTheAPIServerOutOfReach(t *testing.T) {
 	p := newProxy(t)
@@ -211,7 +211,7 @@ func TestOnlySomeNamespaces(t *testing.T) {
 	}
 }
 
-// X1: a token that is re-issued a moment before the pod is good, though the
+// A token that is re-issued a moment before the pod is good, though the
 // watches do not know of it yet.
 func TestReissuedBeforeTheWatchKnows(t *testing.T) {
 	ns := env.NewNamespace(t)

@@ -14,7 +14,7 @@ import (
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
-// D7: the API server is killed and restarted under load. What the index knows
+// The API server is killed and restarted under load. What the index knows
 // is answered all the while, what is missing is never let in, and afterwards
 // all is right again by itself.
 func TestAPIServerRestartUnderLoad(t *testing.T) {

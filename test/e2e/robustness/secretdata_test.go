@@ -19,7 +19,7 @@ import (
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
-// X7: Secret data, also through kubectl apply's annotation, is kept nowhere: not
+// Secret data, also through kubectl apply's annotation, is kept nowhere: not
 // in the heap, and in no log line, metric or answer.
 func TestNoSecretByteStays(t *testing.T) {
 	dir := t.TempDir()
@@ -49,7 +49,7 @@ func TestNoSecretByteStays(t *testing.T) {
 		}
 	}
 	tokens := tokenSecrets(t, ns, "before", tokensEach)
-	s := harness.LaunchBinary(t, path, "--kubeconfig="+env.Standard.Kubeconfig)
+	s := harness.LaunchProgram(t, path, "--kubeconfig="+env.Standard.Kubeconfig)
 	s.WaitReady(t)
 	env.Register(t, s, ns)
 	tokens = append(tokens, tokenSecrets(t, ns, "after", tokensEach)...)

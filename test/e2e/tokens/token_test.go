@@ -17,7 +17,7 @@ import (
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
-// X2, S2: our verdict and the API server's own answer agree on every token; and
+// Our verdict and the API server's own answer agree on every token; and
 // nothing that the webhook does leaves a mark on a Secret.
 func TestVerdictsAgree(t *testing.T) {
 	f := newField(t)
@@ -59,7 +59,7 @@ func TestVerdictsAgree(t *testing.T) {
 	})
 }
 
-// S6, S7: after the signing key has changed the old token is refused once that
+// After the signing key has changed the old token is refused once that
 // is settled; re-issued as the message says, it is admitted.
 func TestSigningKeyRotation(t *testing.T) {
 	f := newField(t)
@@ -117,7 +117,7 @@ func TestCACurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	crt, key := harness.PemPair(t, cert)
+	crt, key := harness.PEMPair(t, cert)
 	certFile, keyFile := filepath.Join(f.dir, "other.crt"), filepath.Join(f.dir, "other.key")
 	harness.WriteFile(t, certFile, crt)
 	harness.WriteFile(t, keyFile, key)

@@ -31,7 +31,7 @@ func readVerified(t *testing.T, r harness.Output) verified {
 	return list.Tokens[0]
 }
 
-// S2, S3: token verify and the API server's own answer agree on every token,
+// Token verify and the API server's own answer agree on every token,
 // and no Secret is marked as used, but by --live.
 func TestTokenVerifyAgrees(t *testing.T) {
 	f := newField(t)
@@ -84,7 +84,7 @@ func TestTokenVerifyAgrees(t *testing.T) {
 			t.Errorf("--live %s: %s", tt.name, r.Err)
 		}
 	}
-	// S3: 403 is the answer to a good token without rights.
+	// 403 is the answer to a good token without rights.
 	if err := f.client.RbacV1().ClusterRoleBindings().Delete(t.Context(), "system:basic-user", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"tokenward.dev/tokenward/test/cluster"
 )
 
-// X6: the corpus gives the same verdicts end to end as it does in the library.
+// The corpus gives the same verdicts end to end as it does in the library.
 // Each case gets a namespace of its own, in which its cluster is made; its
 // request goes to the real API server, which asks the webhook, which looks
 // into the live inventory.

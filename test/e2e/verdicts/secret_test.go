@@ -16,7 +16,7 @@ import (
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
-// D3, D4, D8: what each action means for a pod whose Secret is missing.
+// What each action means for a pod whose Secret is missing.
 func TestActionsOnAMissingSecret(t *testing.T) {
 	const line = `secret-exists: Secret "gone" (spec.volumes[0].secret.secretName) does not exist: ` +
 		`the pod will hang in ContainerCreating. Create it, or correct the name.`
@@ -111,7 +111,7 @@ func TestWhatIsNotAFault(t *testing.T) {
 	}
 }
 
-// X1: a Secret made just before its pod is never missed.
+// A Secret made just before its pod is never missed.
 func TestSecretOfTheSameApply(t *testing.T) {
 	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", "")))
 	ns := env.NewNamespace(t)
@@ -125,7 +125,7 @@ func TestSecretOfTheSameApply(t *testing.T) {
 	}
 }
 
-// S7, S9: nobody reads a controller's warnings, but its events.
+// Nobody reads a controller's warnings, but its events.
 func TestReplicaSetEventCarriesTheWholeReason(t *testing.T) {
 	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, harness.SecretExistsPolicy("Deny", "")))
 	ns := env.NewNamespace(t)

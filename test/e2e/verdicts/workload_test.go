@@ -57,7 +57,7 @@ spec:
 `, replicas, secret)
 }
 
-// D4: who applies a Deployment hears of the missing Secret; its ReplicaSet is
+// Who applies a Deployment hears of the missing Secret; its ReplicaSet is
 // not judged once more, its pods are.
 func TestWorkloadWarnsWhoAppliesIt(t *testing.T) {
 	ns := env.NewNamespace(t)
