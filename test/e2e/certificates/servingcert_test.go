@@ -116,6 +116,54 @@ func TestNothingButCABundleIsChanged(t *testing.T) {
 	}
 }
 
+// damage is what somebody may do to the Secret.
+type damage struct {
+	name string
+	do   func() error
+}
+
+func damages(t *testing.T, d *drill) []damage {
+	secrets, name := env.Client.CoreV1().Secrets(d.Namespace), d.Name+"-serving"
+	return []damage{
+		{"deleted", func() error { return secrets.Delete(t.Context(), name, metav1.DeleteOptions{}) }},
+		{"emptied", changeSecret(t, d, func(data map[string][]byte) {
+			for key := range data {
+				data[key] = nil
+			}
+		})},
+		{"scribbled over", changeSecret(t, d, func(data map[string][]byte) {
+			for key := range data {
+				data[key] = []byte("scribble")
+			}
+		})},
+		{"without the key of the CA", changeSecret(t, d, func(data map[string][]byte) { delete(data, "ca.key") })},
+		{"with a foreign CA", changeSecret(t, d, func(data map[string][]byte) { data["ca.crt"] = harness.ForeignCA(t) })},
+		{"deleted and made anew as another type", func() error {
+			if err := secrets.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+				return err
+			}
+			_, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+			if apierrors.IsAlreadyExists(err) {
+				return nil // the replica was faster
+			}
+			return err
+		}},
+	}
+}
+
+// changeSecret returns what changes the data of the Secret.
+func changeSecret(t *testing.T, d *drill, change func(data map[string][]byte)) func() error {
+	return func() error {
+		secret, err := d.Secret(t.Context())
+		if err != nil {
+			return err
+		}
+		change(secret.Data)
+		_, err = env.Client.CoreV1().Secrets(d.Namespace).Update(t.Context(), secret, metav1.UpdateOptions{})
+		return err
+	}
+}
+
 // Whatever somebody does to the Secret: it is repaired, and what is served stays
 // trusted.
 func TestADamagedSecretIsRepaired(t *testing.T) {
@@ -124,50 +172,11 @@ func TestADamagedSecretIsRepaired(t *testing.T) {
 	s := d.addReplica(t)
 	s.WaitReady(t)
 	served := d.served(t, s)
-	secrets := env.Client.CoreV1().Secrets(d.Namespace)
 	good, err := d.Secret(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	change := func(change func(data map[string][]byte)) func() error {
-		return func() error {
-			secret, err := d.Secret(t.Context())
-			if err != nil {
-				return err
-			}
-			change(secret.Data)
-			_, err = secrets.Update(t.Context(), secret, metav1.UpdateOptions{})
-			return err
-		}
-	}
-	for _, damage := range []struct {
-		name string
-		do   func() error
-	}{
-		{"deleted", func() error { return secrets.Delete(t.Context(), good.Name, metav1.DeleteOptions{}) }},
-		{"emptied", change(func(data map[string][]byte) {
-			for key := range data {
-				data[key] = nil
-			}
-		})},
-		{"scribbled over", change(func(data map[string][]byte) {
-			for key := range data {
-				data[key] = []byte("scribble")
-			}
-		})},
-		{"without the key of the CA", change(func(data map[string][]byte) { delete(data, "ca.key") })},
-		{"with a foreign CA", change(func(data map[string][]byte) { data["ca.crt"] = harness.ForeignCA(t) })},
-		{"deleted and made anew as another type", func() error {
-			if err := secrets.Delete(t.Context(), good.Name, metav1.DeleteOptions{}); err != nil {
-				return err
-			}
-			_, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: good.Name}}, metav1.CreateOptions{})
-			if apierrors.IsAlreadyExists(err) {
-				return nil // the replica was faster
-			}
-			return err
-		}},
-	} {
+	for _, damage := range damages(t, d) {
 		t.Run(damage.name, func(t *testing.T) {
 			if err := damage.do(); err != nil {
 				t.Fatal(err)
@@ -196,7 +205,8 @@ func TestADamagedSecretIsRepaired(t *testing.T) {
 	if err := s.Stop(t); err != nil {
 		t.Fatal(err)
 	}
-	if err := change(func(data map[string][]byte) { data["ca.key"], data["tls.crt"] = []byte("scribble"), []byte("scribble") })(); err != nil {
+	damage := changeSecret(t, d, func(data map[string][]byte) { data["ca.key"], data["tls.crt"] = []byte("scribble"), []byte("scribble") })
+	if err := damage(); err != nil {
 		t.Fatal(err)
 	}
 	again := d.addReplica(t)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,16 +52,17 @@ type mutation struct {
 }
 
 func mutations() []mutation {
-	const project = "mutate: {longLivedTokenVolumes: {project: Existing}}"
-	legacy := func(change ...func(*corev1.PodSpec)) *corev1.Pod {
-		p := harness.Pod("app", append([]func(*corev1.PodSpec){harness.SecretVolume("runner-token", false)}, change...)...)
-		p.Spec.ServiceAccountName = "runner"
-		return p
-	}
-	runner := func(t *testing.T, ns string) {
-		makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
-		makeTokenSecret(t, ns, "runner-token", "runner")
-	}
+	return slices.Concat(accountMutations(), volumeMutations(), severalMutations())
+}
+
+// makeRunner makes the account runner with a token Secret.
+func makeRunner(t *testing.T, ns string) {
+	makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
+	makeTokenSecret(t, ns, "runner-token", "runner")
+}
+
+// accountMutations are about the account of a pod, and its token.
+func accountMutations() []mutation {
 	return []mutation{
 		{
 			name: "account", spec: "mutate: {serviceAccount: {name: runner}}", pod: harness.Pod("app"),
@@ -99,9 +101,21 @@ func mutations() []mutation {
 				makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "quiet"}, AutomountServiceAccountToken: &no})
 			},
 		},
-		{name: "volume", spec: project + "\nchecks: [{name: token-long-lived, action: Deny}]", pod: legacy(), before: runner},
+	}
+}
+
+// volumeMutations put projected tokens in the place of token Secrets.
+func volumeMutations() []mutation {
+	const project = "mutate: {longLivedTokenVolumes: {project: Existing}}"
+	legacy := func(change ...func(*corev1.PodSpec)) *corev1.Pod {
+		p := harness.Pod("app", append([]func(*corev1.PodSpec){harness.SecretVolume("runner-token", false)}, change...)...)
+		p.Spec.ServiceAccountName = "runner"
+		return p
+	}
+	return []mutation{
+		{name: "volume", spec: project + "\nchecks: [{name: token-long-lived, action: Deny}]", pod: legacy(), before: makeRunner},
 		{
-			name: "volume-items", spec: project, before: runner,
+			name: "volume-items", spec: project, before: makeRunner,
 			pod: legacy(func(s *corev1.PodSpec) {
 				mode := int32(0o400)
 				s.Volumes[0].Secret.DefaultMode = &mode
@@ -109,7 +123,7 @@ func mutations() []mutation {
 			}),
 		},
 		{
-			name: "volume-by-sub-path", spec: project, before: runner,
+			name: "volume-by-sub-path", spec: project, before: makeRunner,
 			pod: legacy(func(s *corev1.PodSpec) { s.Containers[0].VolumeMounts[0].SubPath = "token" }),
 		},
 		{
@@ -118,17 +132,23 @@ func mutations() []mutation {
 				s.Containers[0].VolumeMounts[0].MountPath = accountDirectory
 			}),
 		},
+	}
+}
+
+// severalMutations are several changes at once, also beside somebody else's.
+func severalMutations() []mutation {
+	return []mutation{
 		{
-			name: "together", before: runner,
+			name: "together", before: makeRunner,
 			spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false, longLivedTokenVolumes: {project: Existing}, recordAnnotation: true}",
 			pod:  harness.Pod("app", harness.SecretVolume("runner-token", false), twoContainers),
 		},
-		{name: "dry-run", spec: "mode: DryRun\nmutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}", pod: harness.Pod("app"), before: runner},
+		{name: "dry-run", spec: "mode: DryRun\nmutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}", pod: harness.Pod("app"), before: makeRunner},
 		{
 			name: "sidecar-added-after-us", other: "sidecar", pod: harness.Pod("app"),
-			spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false, longLivedTokenVolumes: {project: Existing}, recordAnnotation: true}", before: runner,
+			spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false, longLivedTokenVolumes: {project: Existing}, recordAnnotation: true}", before: makeRunner,
 		},
-		{name: "marshalled-again-before-us", other: "remarshal", spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}", pod: harness.Pod("app"), before: runner},
+		{name: "marshalled-again-before-us", other: "remarshal", spec: "mutate: {serviceAccount: {name: runner}, automountServiceAccountToken: false}", pod: harness.Pod("app"), before: makeRunner},
 	}
 }
 
@@ -302,16 +322,8 @@ func reviewOnce(t *testing.T, s *harness.Server, namespace string, object map[st
 	return review.Response.Patch
 }
 
-// A pod that names default keeps it, one that names none gets the account of
-// the policy, however it is made.
-func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
-	const policy = "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: p}\nspec: {mutate: {serviceAccount: {name: runner}}}\n"
-	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, policy))
-	label := map[string]string{"account-when-unset": "true"}
-	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Fail, metav1.LabelSelectorRequirement{Key: "account-when-unset", Operator: metav1.LabelSelectorOpExists})
-	ns := newLabelledNamespace(t, label)
-	makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
-	waitChanged(t, ns)
+// waysToCreate are the ways in which a pod with an account, or none, is made.
+func waysToCreate(ns string) map[string]func(t *testing.T, name, account string) *corev1.Pod {
 	applied := func(field string) func(t *testing.T, name, account string) *corev1.Pod {
 		return func(t *testing.T, name, account string) *corev1.Pod {
 			line := ""
@@ -326,7 +338,7 @@ func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 			return made
 		}
 	}
-	ways := map[string]func(t *testing.T, name, account string) *corev1.Pod{
+	return map[string]func(t *testing.T, name, account string) *corev1.Pod{
 		"create": func(t *testing.T, name, account string) *corev1.Pod {
 			p := harness.Pod(name)
 			p.Spec.ServiceAccountName = account
@@ -366,7 +378,19 @@ func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 			return made
 		},
 	}
-	for way, create := range ways {
+}
+
+// A pod that names default keeps it, one that names none gets the account of
+// the policy, however it is made.
+func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
+	const policy = "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: p}\nspec: {mutate: {serviceAccount: {name: runner}}}\n"
+	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, policy))
+	label := map[string]string{"account-when-unset": "true"}
+	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Fail, metav1.LabelSelectorRequirement{Key: "account-when-unset", Operator: metav1.LabelSelectorOpExists})
+	ns := newLabelledNamespace(t, label)
+	makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
+	waitChanged(t, ns)
+	for way, create := range waysToCreate(ns) {
 		for account, want := range map[string]string{"": "runner", "default": "default"} {
 			t.Run(way+"/"+map[string]string{"": "none", "default": "default"}[account], func(t *testing.T) {
 				name := strings.ToLower(strings.ReplaceAll(way, " ", "-")) + "-" + want

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"tokenward.dev/tokenward/test/cluster"
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
@@ -24,27 +22,14 @@ import (
 func TestNoSecretByteStays(t *testing.T) {
 	dir := t.TempDir()
 	path, dump := filepath.Join(dir, "heapdump"), filepath.Join(dir, "dump")
-	build := exec.Command("go", "build", "-o", path, "./test/e2e/robustness/heapdump")
-	build.Dir = cluster.Root()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := harness.Build(path, "./test/e2e/robustness/heapdump"); err != nil {
+		t.Fatal(err)
 	}
 	t.Setenv("HEAPDUMP", dump)
 	ns := env.NewNamespace(t)
-	marker := func(i int) string { return fmt.Sprintf("MARKER-%d-d41d8cd98f00b204", i) }
-	secret := func(name string, i int) *corev1.Secret {
-		return &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{
-				Name:        name,
-				Annotations: map[string]string{corev1.LastAppliedConfigAnnotation: `{"stringData":{"k":"` + marker(i) + `"}}`, "a": marker(i)},
-				Labels:      map[string]string{"l": marker(i)},
-			},
-			StringData: map[string]string{"k": marker(i)},
-		}
-	}
 	// Some before the first list, some through the watch.
 	for i := range markedBefore {
-		if _, err := env.Client.CoreV1().Secrets(ns).Create(t.Context(), secret(fmt.Sprintf("s-%d", i), i), metav1.CreateOptions{}); err != nil {
+		if _, err := env.Client.CoreV1().Secrets(ns).Create(t.Context(), markedSecret(fmt.Sprintf("s-%d", i), i), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,30 +38,7 @@ func TestNoSecretByteStays(t *testing.T) {
 	s.WaitReady(t)
 	env.Register(t, s, ns)
 	tokens = append(tokens, tokenSecrets(t, ns, "after", tokensEach)...)
-	answers := ""
-	for i := range tokensEach {
-		p := harness.Pod(fmt.Sprintf("t-%d", i), harness.SecretVolume(fmt.Sprintf("before-%d", i), false), harness.SecretVariable(fmt.Sprintf("after-%d", i), "token"))
-		lines, err := env.CreatePod(t, ns, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := env.AuditAnnotation(t, ns, p.Name, "findings")
-		harness.MustContain(t, found, "token-in-environment") // it was looked into
-		answers += strings.Join(lines, "\n") + found
-	}
-	for i := range markedAfter {
-		name := fmt.Sprintf("w-%d", i)
-		if _, err := env.Client.CoreV1().Secrets(ns).Create(t.Context(), secret(name, markedBefore+i), metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		// Keys are read live, from the whole Secret.
-		p := harness.Pod(name, harness.SecretVariable(name, "k"), harness.SecretVariable(fmt.Sprintf("s-%d", i), "k"), harness.SecretVariable(name, "gone"), harness.SecretVolume("gone", false))
-		lines, err := env.CreatePod(t, ns, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answers += strings.Join(lines, "\n") + env.AuditAnnotation(t, ns, name, "findings")
-	}
+	answers := askAboutTokens(t, ns) + askAboutSecrets(t, ns)
 	// The newest responses stand in the buffers of open connections until others
 	// take their place: let some come that are larger and have nothing to hide.
 	var heap []byte
@@ -97,6 +59,21 @@ func TestNoSecretByteStays(t *testing.T) {
 		}
 		return nil
 	})
+	mustBeClean(t, s, answers, tokens)
+	// The dump is of this process: what it must know is there.
+	if !bytes.Contains(heap, []byte("w-99")) {
+		t.Error("the heap dump does not have the names of the Secrets")
+	}
+}
+
+// leftovers allows for the receive buffers of open TLS connections, which keep
+// up to 16 KB of what came last until something longer comes. Anything that is
+// kept on purpose would be there for every Secret.
+const leftovers, markedBefore, markedAfter, tokensEach = 60, 900, 100, 60
+
+// mustBeClean looks for markers and tokens in all that the webhook says.
+func mustBeClean(t *testing.T, s *harness.Server, answers string, tokens []string) {
+	t.Helper()
 	_, metrics := s.Get(s.Metrics, "/metrics")
 	for where, text := range map[string]string{"log": s.Log.String(), "metrics": metrics, "answers": answers} {
 		if n := strings.Count(text, "MARKER-"); n > 0 {
@@ -109,16 +86,59 @@ func TestNoSecretByteStays(t *testing.T) {
 			t.Errorf("%s: nothing to look into", where)
 		}
 	}
-	// The dump is of this process: what it must know is there.
-	if !bytes.Contains(heap, []byte("w-99")) {
-		t.Error("the heap dump does not have the names of the Secrets")
+}
+
+// markedSecret has a marker wherever a Secret has data, labels or annotations.
+func markedSecret(name string, i int) *corev1.Secret {
+	marker := fmt.Sprintf("MARKER-%d-d41d8cd98f00b204", i)
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        name,
+			Annotations: map[string]string{corev1.LastAppliedConfigAnnotation: `{"stringData":{"k":"` + marker + `"}}`, "a": marker},
+			Labels:      map[string]string{"l": marker},
+		},
+		StringData: map[string]string{"k": marker},
 	}
 }
 
-// leftovers allows for the receive buffers of open TLS connections, which keep
-// up to 16 KB of what came last until something longer comes. Anything that is
-// kept on purpose would be there for every Secret.
-const leftovers, markedBefore, markedAfter, tokensEach = 60, 900, 100, 60
+// askAboutTokens creates pods that use the token Secrets, and returns what is
+// answered and recorded.
+func askAboutTokens(t *testing.T, ns string) string {
+	t.Helper()
+	answers := ""
+	for i := range tokensEach {
+		p := harness.Pod(fmt.Sprintf("t-%d", i), harness.SecretVolume(fmt.Sprintf("before-%d", i), false), harness.SecretVariable(fmt.Sprintf("after-%d", i), "token"))
+		lines, err := env.CreatePod(t, ns, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := env.AuditAnnotation(t, ns, p.Name, "findings")
+		harness.MustContain(t, found, "token-in-environment") // it was looked into
+		answers += strings.Join(lines, "\n") + found
+	}
+	return answers
+}
+
+// askAboutSecrets creates pods for Secrets that have been known for long and for
+// Secrets that are new, and returns what is answered and recorded.
+func askAboutSecrets(t *testing.T, ns string) string {
+	t.Helper()
+	answers := ""
+	for i := range markedAfter {
+		name := fmt.Sprintf("w-%d", i)
+		if _, err := env.Client.CoreV1().Secrets(ns).Create(t.Context(), markedSecret(name, markedBefore+i), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		// Keys are read live, from the whole Secret.
+		p := harness.Pod(name, harness.SecretVariable(name, "k"), harness.SecretVariable(fmt.Sprintf("s-%d", i), "k"), harness.SecretVariable(name, "gone"), harness.SecretVolume("gone", false))
+		lines, err := env.CreatePod(t, ns, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers += strings.Join(lines, "\n") + env.AuditAnnotation(t, ns, name, "findings")
+	}
+	return answers
+}
 
 // tokenSecrets makes token Secrets of the account default and returns their tokens.
 func tokenSecrets(t *testing.T, ns, name string, n int) []string {

@@ -187,9 +187,8 @@ func registerForeign(t *testing.T, s *harness.Server, namespace string, resource
 	t.Cleanup(func() { _ = api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}) })
 }
 
-// Kinds of others are judged where their template is.
-func TestWorkloadResource(t *testing.T) {
-	kinds := []foreign{
+func foreignKinds() []foreign {
+	return []foreign{
 		{"argoproj.io", "v1alpha1", "Rollout", "rollouts", "spec.template", `
 apiVersion: argoproj.io/v1alpha1
 kind: Rollout
@@ -217,6 +216,11 @@ spec:
   traffic: [{latestRevision: true, percent: 100}]
 `},
 	}
+}
+
+// Kinds of others are judged where their template is.
+func TestWorkloadResource(t *testing.T) {
+	kinds := foreignKinds()
 	var flags []string
 	var resources []schema.GroupVersionResource
 	for i := range kinds {
@@ -250,26 +254,28 @@ spec:
 			}
 		})
 	}
-	// A template that is none is somebody else's business, and said so.
-	odd := `{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "odd"}, "spec": {"template": {"spec": {"containers": "none"}}}}`
-	if warned, err := apply(t, resources[0], ns, odd); err != nil || len(warned) != 1 || !strings.Contains(warned[0], "was not judged") {
-		t.Errorf("a template that can't be read: %q, %v", warned, err)
-	}
-	// A ReplicaSet of a Rollout has the Rollout's template.
-	set := strings.ReplaceAll(deployment("gone", 0), "Deployment", "ReplicaSet")
-	var owned map[string]any
-	if err := yaml.Unmarshal([]byte(set), &owned); err != nil {
-		t.Fatal(err)
-	}
-	owned["metadata"].(map[string]any)["ownerReferences"] = []any{map[string]any{
-		"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "canary", "uid": "1", "controller": true,
-	}}
-	text, err := json.Marshal(owned)
-	if err != nil {
-		t.Fatal(err)
-	}
-	env.Register(t, s, ns)
-	if warned, err := apply(t, appsv1.SchemeGroupVersion.WithResource("replicasets"), ns, string(text)); err != nil || len(warned) != 0 {
-		t.Errorf("a ReplicaSet of a Rollout: %q, %v", warned, err)
-	}
+	t.Run("a template that can't be read", func(t *testing.T) { // is somebody else's business, and said so
+		odd := `{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "odd"}, "spec": {"template": {"spec": {"containers": "none"}}}}`
+		if warned, err := apply(t, resources[0], ns, odd); err != nil || len(warned) != 1 || !strings.Contains(warned[0], "was not judged") {
+			t.Errorf("a template that can't be read: %q, %v", warned, err)
+		}
+	})
+	t.Run("a ReplicaSet of a Rollout", func(t *testing.T) { // has the Rollout's template
+		env.Register(t, s, ns)
+		set := strings.ReplaceAll(deployment("gone", 0), "Deployment", "ReplicaSet")
+		var owned map[string]any
+		if err := yaml.Unmarshal([]byte(set), &owned); err != nil {
+			t.Fatal(err)
+		}
+		owned["metadata"].(map[string]any)["ownerReferences"] = []any{map[string]any{
+			"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "canary", "uid": "1", "controller": true,
+		}}
+		text, err := json.Marshal(owned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if warned, err := apply(t, appsv1.SchemeGroupVersion.WithResource("replicasets"), ns, string(text)); err != nil || len(warned) != 0 {
+			t.Errorf("a ReplicaSet of a Rollout: %q, %v", warned, err)
+		}
+	})
 }
