@@ -74,13 +74,20 @@ func closedPort(t *testing.T) string {
 	return "https://" + l.Addr().String()
 }
 
-// With each link of the chain broken in turn that one is named.
-func TestDoctorNamesTheBrokenLink(t *testing.T) {
-	ns := env.NewNamespace(t)
-	server := strings.TrimSuffix(env.Plane.Config.Host, "/")
-	if !strings.HasPrefix(server, "https://") {
-		server = "https://" + server
-	}
+// brokenLink is a fault on the way from a pod to the API server.
+type brokenLink struct {
+	name   string
+	spoil  func(v podVolume)
+	server string
+	flags  []string
+	broken string
+	seen   string
+	cure   string
+}
+
+// brokenLinks has a fault for each step of the doctor's, and some have several.
+func brokenLinks(t *testing.T, ns string) []brokenLink {
+	t.Helper()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, by its backlog, and never answers
 	if err != nil {
 		t.Fatal(err)
@@ -108,15 +115,7 @@ func TestDoctorNamesTheBrokenLink(t *testing.T) {
 			"kubernetes.io": map[string]any{"namespace": ns, "serviceaccount": map[string]any{"name": "default", "uid": string(account.UID)}},
 		})
 	}
-	tests := []struct {
-		name   string
-		spoil  func(v podVolume)
-		server string
-		flags  []string
-		broken string
-		seen   string
-		cure   string
-	}{
+	return []brokenLink{
 		{name: "no token file", spoil: func(v podVolume) { _ = os.Remove(filepath.Join(v.dir, "token")) }, broken: "token file", seen: "there is no "},
 		{name: "an empty token file", spoil: func(v podVolume) { v.write(t, "token", "\n") }, broken: "token file", seen: "is empty"},
 		{name: "a damaged token", spoil: func(v podVolume) { v.write(t, "token", foreign(time.Now())[3:]) }, broken: "claims", seen: "the token is damaged: header"},
@@ -135,7 +134,16 @@ func TestDoctorNamesTheBrokenLink(t *testing.T) {
 		{name: "a token that is refused", spoil: func(v podVolume) { v.write(t, "token", foreign(time.Now().Add(time.Hour))) }, broken: "authenticated", seen: "401 Unauthorized", cure: "token verify"},
 		{name: "no RBAC", broken: "permissions", seen: "403 Forbidden", cure: "kubectl create rolebinding"},
 	}
-	for _, tt := range tests {
+}
+
+// With each link of the chain broken in turn that one is named.
+func TestDoctorNamesTheBrokenLink(t *testing.T) {
+	ns := env.NewNamespace(t)
+	server := strings.TrimSuffix(env.Plane.Config.Host, "/")
+	if !strings.HasPrefix(server, "https://") {
+		server = "https://" + server
+	}
+	for _, tt := range brokenLinks(t, ns) {
 		t.Run(tt.name, func(t *testing.T) {
 			v := newPodVolume(t, ns, "default")
 			if tt.spoil != nil {

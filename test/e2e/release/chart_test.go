@@ -100,19 +100,7 @@ func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 				t.Fatal(err)
 			}
 			mustBeAccepted(t, objects)
-			// The pods that the Deployment makes are accepted, too.
-			for _, u := range objects.Of("Deployment") {
-				template, _, err := unstructured.NestedMap(u.Object, "spec", "template")
-				if err != nil {
-					t.Fatal(err)
-				}
-				template["apiVersion"], template["kind"] = "v1", "Pod"
-				p := &unstructured.Unstructured{Object: template}
-				p.SetName("pod")
-				p.SetNamespace(ns.Name)
-				unstructured.RemoveNestedField(p.Object, "spec", "serviceAccountName") // a dry run makes no account
-				mustBeAccepted(t, chart.Objects{p})
-			}
+			mustTakePods(t, ns.Name, objects)
 		})
 	}
 	t.Run("config/certs", func(t *testing.T) {
@@ -137,6 +125,23 @@ func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 			t.Error("it is accepted")
 		}
 	})
+}
+
+// mustTakePods wants the API server to take the pods that the Deployment makes.
+func mustTakePods(t *testing.T, namespace string, objects chart.Objects) {
+	t.Helper()
+	for _, u := range objects.Of("Deployment") {
+		template, _, err := unstructured.NestedMap(u.Object, "spec", "template")
+		if err != nil {
+			t.Fatal(err)
+		}
+		template["apiVersion"], template["kind"] = "v1", "Pod"
+		p := &unstructured.Unstructured{Object: template}
+		p.SetName("pod")
+		p.SetNamespace(namespace)
+		unstructured.RemoveNestedField(p.Object, "spec", "serviceAccountName") // a dry run makes no account
+		mustBeAccepted(t, chart.Objects{p})
+	}
 }
 
 func mustBeAccepted(t *testing.T, objects chart.Objects) {

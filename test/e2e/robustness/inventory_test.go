@@ -21,6 +21,52 @@ import (
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
+// oneRound makes a Secret, pods that need it, and a pod whose Secret, or key, is
+// missing; in each round of four in another way.
+func oneRound(ctx context.Context, ns string, i int) error {
+	secrets, pods := env.Client.CoreV1().Secrets(ns), env.Client.CoreV1().Pods(ns)
+	name := fmt.Sprintf("s-%d", i)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string][]byte{"old": []byte("x")}}
+	made, err := secrets.Create(ctx, secret, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	need := []*corev1.Pod{harness.Pod(name, harness.SecretVolume(name, false))}
+	switch i % 4 {
+	case 1: // a key that was just added to a Secret that has been read before
+		if _, err := pods.Create(ctx, harness.Pod(name+"-first", harness.SecretVariable(name, "old")), metav1.CreateOptions{}); err != nil {
+			return err
+		}
+		made.Data["new"] = []byte("x")
+		if _, err := secrets.Update(ctx, made, metav1.UpdateOptions{}); err != nil {
+			return err
+		}
+		need[0] = harness.Pod(name, harness.SecretVariable(name, "new"))
+	case 2: // several pods that share a Secret that was just made
+		need = append(need, harness.Pod(name+"-b", harness.SecretVolume(name, false)), harness.Pod(name+"-c", harness.SecretVariable(name, "old")))
+	}
+	missing := harness.Pod(name+"-gone", harness.SecretVolume("gone-"+name, false))
+	if i%4 == 3 {
+		missing = harness.Pod(name+"-gone", harness.SecretVariable(name, "gone"))
+	}
+	var group sync.WaitGroup
+	errs := make([]error, len(need)+1)
+	for n, one := range need {
+		group.Go(func() {
+			if _, err := pods.Create(ctx, one, metav1.CreateOptions{}); err != nil {
+				errs[n] = fmt.Errorf("round %d: refused though all is there: %w", i, err)
+			}
+		})
+	}
+	group.Go(func() {
+		if _, err := pods.Create(ctx, missing, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+			errs[len(need)] = fmt.Errorf("round %d: let in without its Secret, or failed: %w", i, err)
+		}
+	})
+	group.Wait()
+	return errors.Join(errs...)
+}
+
 // A Secret, or a key of it, that was made a moment before its pod never
 // causes a refusal, though the webhook's watches are seconds late; and a Secret
 // that is missing always does.
@@ -33,55 +79,12 @@ func TestNeverAFalseDenial(t *testing.T) {
 	ns := env.NewNamespace(t)
 	env.Register(t, s, ns)
 
-	secrets, pods := env.Client.CoreV1().Secrets(ns), env.Client.CoreV1().Pods(ns)
-	round := func(ctx context.Context, i int) error {
-		name := fmt.Sprintf("s-%d", i)
-		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string][]byte{"old": []byte("x")}}
-		made, err := secrets.Create(ctx, secret, metav1.CreateOptions{})
-		if err != nil {
-			return err
-		}
-		need := []*corev1.Pod{harness.Pod(name, harness.SecretVolume(name, false))}
-		switch i % 4 {
-		case 1: // a key that was just added to a Secret that has been read before
-			if _, err := pods.Create(ctx, harness.Pod(name+"-first", harness.SecretVariable(name, "old")), metav1.CreateOptions{}); err != nil {
-				return err
-			}
-			made.Data["new"] = []byte("x")
-			if _, err := secrets.Update(ctx, made, metav1.UpdateOptions{}); err != nil {
-				return err
-			}
-			need[0] = harness.Pod(name, harness.SecretVariable(name, "new"))
-		case 2: // several pods that share a Secret that was just made
-			need = append(need, harness.Pod(name+"-b", harness.SecretVolume(name, false)), harness.Pod(name+"-c", harness.SecretVariable(name, "old")))
-		}
-		missing := harness.Pod(name+"-gone", harness.SecretVolume("gone-"+name, false))
-		if i%4 == 3 {
-			missing = harness.Pod(name+"-gone", harness.SecretVariable(name, "gone"))
-		}
-		var group sync.WaitGroup
-		errs := make([]error, len(need)+1)
-		for n, one := range need {
-			group.Go(func() {
-				if _, err := pods.Create(ctx, one, metav1.CreateOptions{}); err != nil {
-					errs[n] = fmt.Errorf("round %d: refused though all is there: %w", i, err)
-				}
-			})
-		}
-		group.Go(func() {
-			if _, err := pods.Create(ctx, missing, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
-				errs[len(need)] = fmt.Errorf("round %d: let in without its Secret, or failed: %w", i, err)
-			}
-		})
-		group.Wait()
-		return errors.Join(errs...)
-	}
 	var next, failures atomic.Int32
 	var group sync.WaitGroup
 	for range atATime {
 		group.Go(func() {
 			for i := int(next.Add(1)); i <= rounds; i = int(next.Add(1)) {
-				if err := round(t.Context(), i); err != nil {
+				if err := oneRound(t.Context(), ns, i); err != nil {
 					t.Error(err)
 					if failures.Add(1) > 10 {
 						return

@@ -16,19 +16,44 @@ import (
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
+// actionTest is what becomes of a pod whose Secret is missing.
+type actionTest struct {
+	name     string
+	policies string
+	flags    []string
+	warned   bool
+	refused  bool
+	action   string // in the annotation "findings"
+	would    string // in the annotation "would"
+}
+
+// mustBeRecorded looks for the finding in the audit log and in the metrics.
+func (tt *actionTest) mustBeRecorded(t *testing.T, s *harness.Server, ns string) {
+	t.Helper()
+	findings := env.AuditAnnotation(t, ns, "p", "findings")
+	if tt.action == "" {
+		if findings != "" {
+			t.Errorf("audit annotation: want none, got %s", findings)
+		}
+	} else {
+		harness.MustContain(t, findings, `"check":"secret-exists"`, `"action":"`+tt.action+`"`, `"state":"absent"`,
+			`"object":"Secret `+ns+`/gone"`, `"path":"spec.volumes[0].secret.secretName"`)
+		if n := s.Metric(t, "tokenward_findings_total", `check="secret-exists"`, `action="`+tt.action+`"`, `state="absent"`); n != 1 {
+			t.Errorf("tokenward_findings_total: got %v, want 1", n)
+		}
+	}
+	would := env.AuditAnnotation(t, ns, "p", "would")
+	if tt.would == "" && would != "" {
+		t.Errorf("audit annotation would: want none, got %s", would)
+	}
+	harness.MustContain(t, would, tt.would)
+}
+
 // What each action means for a pod whose Secret is missing.
 func TestActionsOnAMissingSecret(t *testing.T) {
 	const line = `secret-exists: Secret "gone" (spec.volumes[0].secret.secretName) does not exist: ` +
 		`the pod will hang in ContainerCreating. Create it, or correct the name.`
-	tests := []struct {
-		name     string
-		policies string
-		flags    []string
-		warned   bool
-		refused  bool
-		action   string // in the annotation "findings"
-		would    string // in the annotation "would"
-	}{
+	tests := []actionTest{
 		{name: "by default the pod is created with a warning", warned: true, action: "Warn"},
 		{name: "Deny refuses it", policies: harness.SecretExistsPolicy("Deny", ""), refused: true, action: "Deny"},
 		{name: "Audit records and nothing more", policies: harness.SecretExistsPolicy("Audit", ""), action: "Audit"},
@@ -64,23 +89,7 @@ func TestActionsOnAMissingSecret(t *testing.T) {
 			if want := map[bool][]string{true: {line}}[tt.warned]; fmt.Sprint(warned) != fmt.Sprint(want) {
 				t.Errorf("warnings: got %q, want %q", warned, want)
 			}
-			findings := env.AuditAnnotation(t, ns, "p", "findings")
-			if tt.action == "" {
-				if findings != "" {
-					t.Errorf("audit annotation: want none, got %s", findings)
-				}
-			} else {
-				harness.MustContain(t, findings, `"check":"secret-exists"`, `"action":"`+tt.action+`"`, `"state":"absent"`,
-					`"object":"Secret `+ns+`/gone"`, `"path":"spec.volumes[0].secret.secretName"`)
-				if n := s.Metric(t, "tokenward_findings_total", `check="secret-exists"`, `action="`+tt.action+`"`, `state="absent"`); n != 1 {
-					t.Errorf("tokenward_findings_total: got %v, want 1", n)
-				}
-			}
-			would := env.AuditAnnotation(t, ns, "p", "would")
-			if tt.would == "" && would != "" {
-				t.Errorf("audit annotation would: want none, got %s", would)
-			}
-			harness.MustContain(t, would, tt.would)
+			tt.mustBeRecorded(t, s, ns)
 		})
 	}
 }
