@@ -172,6 +172,11 @@ func applyDry(t *testing.T, o *unstructured.Unstructured) ([]string, error) {
 // the webhook has written survives an upgrade, and nothing is left that the docs
 // don't tell of.
 func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
+	t.Cleanup(func() { // what a failure leaves would refuse the pods of other tests
+		api := env.Client.AdmissionregistrationV1()
+		_ = api.ValidatingWebhookConfigurations().Delete(context.Background(), "tokenward", metav1.DeleteOptions{})
+		_ = api.MutatingWebhookConfigurations().Delete(context.Background(), "tokenward", metav1.DeleteOptions{})
+	})
 	for _, tt := range []struct {
 		name, serverSide string
 		install          []string
