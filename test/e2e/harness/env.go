@@ -10,9 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -76,22 +74,8 @@ func start(options Options) (*Env, error) {
 	if e.Client, err = kubernetes.NewForConfig(e.Plane.Config); err != nil || options.NoRelease {
 		return e, err
 	}
-	if err := readChart(); err != nil {
-		return e, err
-	}
 	e.Standard, err = installRelease(context.Background(), e.Plane, chart.Default())
 	return e, err
-}
-
-// readChart makes "go test" run the tests again when the chart has changed. Helm
-// reads it in another process, which "go test" does not see.
-func readChart() error {
-	return filepath.WalkDir(chart.Dir(), func(path string, _ fs.DirEntry, err error) error {
-		if err == nil {
-			_, err = os.Stat(path)
-		}
-		return err
-	})
 }
 
 // checkRights returns an error if the webhook was refused anything.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,14 +36,18 @@ func newServer(t *testing.T) *Server {
 	return &Server{Port: freePort(t), Health: freePort(t), Metrics: freePort(t), Exited: make(chan error, 1)}
 }
 
-// launch starts a process on the ports of the server. Of a flag that is given
-// twice the last one counts.
-func (s *Server) launch(t *testing.T, path string, flags []string) {
-	t.Helper()
-	s.Command = exec.Command(path, append([]string{
+// addresses are the flags for the ports of the server.
+func (s *Server) addresses() []string {
+	return []string{
 		"--webhook-host=127.0.0.1", "--webhook-port=" + strconv.Itoa(s.Port),
 		"--health-addr=127.0.0.1:" + strconv.Itoa(s.Health), "--metrics-addr=127.0.0.1:" + strconv.Itoa(s.Metrics),
-	}, flags...)...)
+	}
+}
+
+// launch starts the process. It does not outlive the test.
+func (s *Server) launch(t *testing.T, path string, flags ...[]string) {
+	t.Helper()
+	s.Command = exec.Command(path, slices.Concat(flags...)...)
 	s.Command.Stdout, s.Command.Stderr = &s.Log, &s.Log
 	s.Command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.Command.Start(); err != nil {
@@ -80,7 +85,8 @@ func (l *lockedBuffer) String() string {
 func LaunchReplica(t *testing.T, kubeconfig string, flags ...string) *Server {
 	t.Helper()
 	s := newServer(t)
-	s.launch(t, program(t, "webhook"), append(flags, "--kubeconfig="+kubeconfig, "--self-signed", "--shutdown-delay=1s"))
+	// A release has flags for its addresses. Of a flag that is given twice the last counts.
+	s.launch(t, program(t, "webhook"), flags, s.addresses(), []string{"--kubeconfig=" + kubeconfig, "--self-signed", "--shutdown-delay=1s"})
 	return s
 }
 
@@ -91,7 +97,7 @@ func LaunchProgram(t *testing.T, path string, flags ...string) *Server {
 	s := newServer(t)
 	s.CertDir = t.TempDir()
 	s.CA = WriteCertificate(t, s.CertDir)
-	s.launch(t, path, append([]string{"--cert-dir=" + s.CertDir, "--shutdown-delay=0s", "--log-level=debug", "--audit-interval=0"}, flags...))
+	s.launch(t, path, s.addresses(), []string{"--cert-dir=" + s.CertDir, "--shutdown-delay=0s", "--log-level=debug", "--audit-interval=0"}, flags)
 	return s
 }
 
