@@ -67,8 +67,14 @@ func Run(m *testing.M, env **Env, options Options) int {
 // start returns an Env whose plane must be stopped, also after an error.
 func start(options Options) (*Env, error) {
 	e := &Env{}
+	built := make(chan error, 1)
+	go func() {
+		_, err := programs()
+		built <- err
+	}()
 	var err error
-	if e.Plane, err = cluster.StartWith(options.APIServer); err != nil {
+	e.Plane, err = cluster.StartWith(options.APIServer)
+	if err = errors.Join(err, <-built); err != nil {
 		return e, err
 	}
 	if e.Client, err = kubernetes.NewForConfig(e.Plane.Config); err != nil || options.NoRelease {
