@@ -112,6 +112,10 @@ func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 		if err != nil || len(objects) != 4 {
 			t.Fatalf("%d objects, %v", len(objects), err)
 		}
+		home := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: objects[0].GetNamespace()}}
+		if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), home, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
 		mustBeAccepted(t, objects)
 	})
 	t.Run("an unknown field is not accepted", func(t *testing.T) { // the test could fail
