@@ -73,6 +73,7 @@ func cannotRun(name string, c *cases.Case, bundles bool) string {
 	byName := map[string]string{
 		"rules/mirror-pod.yaml":                                         "the API server refuses mirror pods that use Secrets",
 		"rules/mirror-annotation-may-be-empty.yaml":                     "the API server refuses mirror pods that use Secrets",
+		"rules/empty-names-in-the-environment.yaml":                     "the API server refuses empty names",
 		"rules/empty-names-point-nowhere.yaml":                          "the API server refuses empty names",
 		"rules/update-moves-a-reference.yaml":                           "the API server lets nobody change a pod's volumes",
 		"rules/update-makes-a-reference-required.yaml":                  "the API server lets nobody change a pod's volumes",
