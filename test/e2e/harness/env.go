@@ -1,8 +1,8 @@
 // Package harness is what the end-to-end tests share: a control plane with a
 // release of the chart, the webhook and kubectl-tokenward as processes, and
-// builders for the objects that tests create. Each package beside it has the
-// tests of one theme, and starts one control plane at most. The harness may
-// import every package; only those beside it import the harness.
+// builders for the objects that tests create. Each directory beside it has the
+// tests of one theme, which start one control plane. The harness may import
+// everything; only those tests import it.
 package harness
 
 import (
