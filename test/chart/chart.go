@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,6 +79,9 @@ func (r Release) Render(ctx context.Context) (Objects, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := noteFiles(); err != nil {
+		return nil, err
+	}
 	command := exec.CommandContext(ctx, helm, "template", r.Name, Dir(), "--namespace="+r.Namespace, "--values=-")
 	command.Stdin = bytes.NewReader(values)
 	var stderr bytes.Buffer
@@ -87,6 +91,17 @@ func (r Release) Render(ctx context.Context) (Objects, error) {
 		return nil, fmt.Errorf("helm template: %w: %s", err, stderr.Bytes())
 	}
 	return Read(out)
+}
+
+// noteFiles lets "go test" know of the files of the chart, so that it does not
+// answer from its cache when one has changed: Helm reads them in a process of its own.
+func noteFiles() error {
+	return filepath.WalkDir(Dir(), func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
 }
 
 // Objects are Kubernetes objects of any kind.

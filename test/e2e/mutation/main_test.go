@@ -1,0 +1,16 @@
+// Package mutation tests how policies change pods, by golden files.
+package mutation
+
+import (
+	"os"
+	"testing"
+
+	"tokenward.dev/tokenward/test/e2e/harness"
+)
+
+// env is the control plane that the tests of this package share.
+var env *harness.Env
+
+func TestMain(m *testing.M) {
+	os.Exit(harness.Run(m, &env, harness.Options{}))
+}
