@@ -148,6 +148,7 @@ func (x *index) compactVersion(version string) uint64 {
 // feed takes what one Reflector brings into an index: all namespaces, or one.
 type feed struct {
 	index     *index
+	heard     func() // something came, a bookmark perhaps
 	namespace string // empty: all
 	onSynced  func()
 }
@@ -159,6 +160,7 @@ func (f *feed) Add(obj any) error { return f.Update(obj) }
 
 // Update implements cache.ReflectorStore.
 func (f *feed) Update(obj any) error {
+	f.heard()
 	o, err := meta.Accessor(obj)
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
@@ -174,6 +176,7 @@ func (f *feed) Update(obj any) error {
 
 // Delete implements cache.ReflectorStore.
 func (f *feed) Delete(obj any) error {
+	f.heard()
 	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 		obj = gone.Obj
 	}
@@ -233,6 +236,12 @@ func (f *feed) changes(fresh *index) []string {
 		}
 	}
 	return changed
+}
+
+// Bookmark implements cache.ReflectorBookmarkStore.
+func (f *feed) Bookmark(string) error {
+	f.heard()
+	return nil
 }
 
 // Resync implements cache.ReflectorStore; nothing here needs it.

@@ -54,12 +54,12 @@ func newWatched(kind reference.Kind, resource schema.GroupVersionResource, names
 	w.unsynced.Store(int32(len(namespaces)))
 	for _, ns := range namespaces {
 		var once atomic.Bool
-		into := &feed{index: w.index, namespace: ns, onSynced: func() {
+		contact := &atomic.Int64{}
+		into := &feed{heard: func() { contact.Store(time.Now().UnixNano()) }, index: w.index, namespace: ns, onSynced: func() {
 			if once.CompareAndSwap(false, true) && w.unsynced.Add(-1) == 0 {
 				synced.Set(1)
 			}
 		}}
-		contact := &atomic.Int64{}
 		w.contacts = append(w.contacts, contact)
 		klogger := log.WithValues("kind", string(kind))
 		source, expected := listerOf(client, kind, resource, ns, contact)
@@ -113,12 +113,7 @@ func listWatch[L runtime.Object](client interface {
 				return nil, err
 			}
 			contact.Store(time.Now().UnixNano())
-			return watch.Filter(w, func(in watch.Event) (watch.Event, bool) {
-				if in.Type != watch.Error {
-					contact.Store(time.Now().UnixNano())
-				}
-				return in, true
-			}), nil
+			return w, nil
 		},
 	}
 }
