@@ -27,7 +27,7 @@ func TestIndexFollowsItsFeeds(t *testing.T) {
 	counted := 0
 	x := newIndex(func(n int) { counted = n })
 	synced := false
-	all := &feed{index: x, onSynced: func() { synced = true }}
+	all := &feed{index: x, heard: func() {}, onSynced: func() { synced = true }}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -54,7 +54,7 @@ func TestIndexFollowsItsFeeds(t *testing.T) {
 func TestAFeedOfOneNamespaceLeavesTheOthersAlone(t *testing.T) {
 	counted := 0
 	x := newIndex(func(n int) { counted = n })
-	a, b := &feed{index: x, namespace: "a", onSynced: func() {}}, &feed{index: x, namespace: "b", onSynced: func() {}}
+	a, b := &feed{index: x, heard: func() {}, namespace: "a", onSynced: func() {}}, &feed{index: x, namespace: "b", onSynced: func() {}}
 	for _, step := range []error{
 		a.Replace([]any{object("a", "1", "1"), object("a", "2", "2")}, "1"), b.Replace([]any{object("b", "1", "1")}, "1"),
 		a.Replace([]any{object("a", "3", "3")}, "3"), b.Replace(nil, "4"),
@@ -72,7 +72,7 @@ func TestAFeedOfOneNamespaceLeavesTheOthersAlone(t *testing.T) {
 func TestNamespacesAreKeptWholeHoweverTheyCome(t *testing.T) {
 	x := newIndex(func(int) {})
 	x.keepWhole = true
-	f := &feed{index: x, onSynced: func() {}}
+	f := &feed{index: x, heard: func() {}, onSynced: func() {}}
 	namespace := func(team string) *unstructured.Unstructured {
 		return &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{
 			"name": "shop", "labels": map[string]any{"team": team}, "managedFields": []any{map[string]any{"manager": "kubectl"}},
@@ -183,7 +183,7 @@ func TestWhatWasReadIsBoundedAndTokenSecretsStay(t *testing.T) {
 func TestIndexIsSmall(t *testing.T) {
 	const n = 100_000
 	x := newIndex(func(int) {})
-	f := &feed{index: x, onSynced: func() {}}
+	f := &feed{index: x, heard: func() {}, onSynced: func() {}}
 	heap := func() uint64 {
 		runtime.GC()
 		runtime.GC()
