@@ -92,6 +92,15 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 	}
 	for kind, resource := range watchedKinds() {
 		w := newWatched(kind, resource, o.Namespaces, client, m, log.WithName("watch"))
+		w.index.onList = func(namespace string, listed func(namespace, name string) (entry, bool), wentBack bool) {
+			if wentBack { // the same version may stand for something else by now
+				listed = func(string, string) (entry, bool) { return entry{}, false }
+			}
+			v.contents.keepListed(kind, namespace, listed)
+			if wentBack && kind == reference.Secret {
+				note(v.tokens.verify) // what token Secrets hold is read again
+			}
+		}
 		w.index.onReplace = func(namespaces []string) {
 			for _, ns := range namespaces {
 				o.Changed(ns)
