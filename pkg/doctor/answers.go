@@ -86,7 +86,7 @@ func (w *walk) authenticated(ctx context.Context) Step {
 	}
 	switch with := "GET " + askedPath + w.with() + ": " + status(code); code {
 	case http.StatusUnauthorized:
-		return failed(with, "The token itself is refused; no RoleBinding mends that. kubectl tokenward token verify tells why.")
+		return failed(with, "The token itself is refused; no RoleBinding mends that. kubectl tokenward token verify tells why."+w.renewal())
 	case http.StatusForbidden:
 		return note(with, "The token is good, but the ClusterRoleBinding system:discovery is gone: clients that look around first will fail.")
 	case http.StatusOK:
@@ -94,6 +94,14 @@ func (w *walk) authenticated(ctx context.Context) Step {
 	default:
 		return failed(with, "This is not what an API server answers: check the address.")
 	}
+}
+
+// renewal says when a token in a file gets better.
+func (w *walk) renewal() string {
+	if w.config.BearerTokenFile == "" {
+		return ""
+	}
+	return " The kubelet renews it at 80 % of its lifetime, not when the signing keys change: kubectl rollout restart brings a new one at once."
 }
 
 func (w *walk) with() string {
@@ -113,7 +121,7 @@ func (w *walk) whoAmI(ctx context.Context) Step {
 	case apierrors.IsForbidden(err):
 		return note("may not ask that", "The ClusterRoleBinding system:basic-user is gone.")
 	case apierrors.IsUnauthorized(err):
-		return failed("401 Unauthorized", "The token itself is refused. kubectl tokenward token verify tells why.")
+		return failed("401 Unauthorized", "The token itself is refused. kubectl tokenward token verify tells why."+w.renewal())
 	case err != nil:
 		return note("not answered: "+serverSays(err), "")
 	}

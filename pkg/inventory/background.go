@@ -111,7 +111,7 @@ func (s *Session) get(ctx context.Context, key flightKey) answer {
 
 // passing reports whether another try may bring an answer.
 func passing(why facts.Why) bool {
-	return why == facts.Timeout || why == facts.Throttled || why == facts.Failed
+	return why == facts.Timeout || why == facts.Throttled || why == facts.Failed || why == facts.Unauthorized
 }
 
 // Settled reports whether refreshes have agreed long enough on what tokens and

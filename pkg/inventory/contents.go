@@ -7,6 +7,7 @@ import (
 
 	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/trust"
 )
 
@@ -115,6 +116,22 @@ func (c *contentsCache) forget(o facts.Object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(o)
+}
+
+// keepListed forgets all objects of a kind in a namespace (all if empty) but those
+// that are as a new list has them. A list may be older than what was read: an etcd
+// that was restored gives the versions that it had once more, to other contents.
+func (c *contentsCache) keepListed(kind reference.Kind, namespace string, listed func(namespace, name string) (entry, bool)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for o, i := range c.objects {
+		if o.Kind != kind || (namespace != "" && o.Namespace != namespace) {
+			continue
+		}
+		if e, ok := listed(o.Namespace, o.Name); !ok || e.uid != i.uid || e.version != i.entry.version {
+			c.drop(o)
+		}
+	}
 }
 
 // keepWatched forgets the token Secrets in a namespace (all if empty) that are

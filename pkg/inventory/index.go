@@ -30,6 +30,10 @@ type index struct {
 	// onChange is called when an object was changed or, with nil, deleted; isNew
 	// is set where it was not known before.
 	onChange func(namespace, name string, isNew bool, now *entry)
+	// onList is called with the entries of a list of one namespace, or all, before
+	// anybody sees them. wentBack is set where the list is older than what the feed
+	// has seen: etcd was restored.
+	onList func(namespace string, listed func(namespace, name string) (entry, bool), wentBack bool)
 	// onReplace is called with the namespaces in which a list brought something
 	// that the watch had not.
 	onReplace func(namespaces []string)
@@ -46,6 +50,7 @@ func newIndex(onCount func(int)) *index {
 	return &index{
 		namespaces: map[string]map[string]entry{}, whole: map[string]*cluster.Object{},
 		seed: maphash.MakeSeed(), onCount: onCount, onChange: func(string, string, bool, *entry) {}, onReplace: func([]string) {},
+		onList: func(string, func(string, string) (entry, bool), bool) {},
 	}
 }
 
@@ -151,9 +156,31 @@ type feed struct {
 	heard     func() // something came, a bookmark perhaps
 	namespace string // empty: all
 	onSynced  func()
+	versions  versions
 }
 
-var _ cache.TransformingStore = &feed{}
+var (
+	_ cache.TransformingStore      = &feed{}
+	_ cache.ResourceVersionUpdater = &feed{}
+)
+
+// versions is the latest resource version that a Reflector has heard of. It is for
+// one goroutine.
+type versions struct{ latest uint64 }
+
+// note takes a version down, and reports whether it is an earlier one.
+func (v *versions) note(text string) (wentBack bool) {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return false
+	}
+	wentBack = n < v.latest
+	v.latest = n
+	return wentBack
+}
+
+// UpdateResourceVersion implements cache.ResourceVersionUpdater: each event has one.
+func (f *feed) UpdateResourceVersion(version string) { f.versions.note(version) }
 
 // Add implements cache.ReflectorStore.
 func (f *feed) Add(obj any) error { return f.Update(obj) }
@@ -194,7 +221,7 @@ func (f *feed) Delete(obj any) error {
 
 // Replace implements cache.ReflectorStore: the result of a list. Readers see
 // the old content until the new is complete.
-func (f *feed) Replace(list []any, _ string) error {
+func (f *feed) Replace(list []any, version string) error {
 	x := f.index
 	fresh := &index{namespaces: map[string]map[string]entry{}, whole: map[string]*cluster.Object{}, keepWhole: x.keepWhole, seed: x.seed}
 	for _, item := range list {
@@ -204,7 +231,9 @@ func (f *feed) Replace(list []any, _ string) error {
 		}
 		fresh.put(o)
 	}
+	wentBack := f.versions.note(version)
 	x.mu.Lock()
+	x.onList(f.namespace, fresh.get, wentBack)
 	changed := f.changes(fresh)
 	if f.namespace == "" {
 		x.namespaces, x.whole, x.count = fresh.namespaces, fresh.whole, fresh.count

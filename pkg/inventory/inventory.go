@@ -5,8 +5,8 @@
 // same for those. A second watch brings token Secrets, whose tokens are verified
 // by the keys that the API server publishes, and dropped.
 //
-// It imports packages cluster, facts, metrics, reference, source and trust, never
-// policy: it knows what the cluster holds, not what anybody makes of it.
+// It imports packages cluster, facts, metrics, owntoken, reference, source and trust,
+// never policy: it knows what the cluster holds, not what anybody makes of it.
 package inventory
 
 import (
@@ -23,6 +23,7 @@ import (
 	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/owntoken"
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/trust"
@@ -91,6 +92,15 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 	}
 	for kind, resource := range watchedKinds() {
 		w := newWatched(kind, resource, o.Namespaces, client, m, log.WithName("watch"))
+		w.index.onList = func(namespace string, listed func(namespace, name string) (entry, bool), wentBack bool) {
+			if wentBack { // the same version may stand for something else by now
+				listed = func(string, string) (entry, bool) { return entry{}, false }
+			}
+			v.contents.keepListed(kind, namespace, listed)
+			if wentBack && kind == reference.Secret {
+				note(v.tokens.verify) // what token Secrets hold is read again
+			}
+		}
 		w.index.onReplace = func(namespaces []string) {
 			for _, ns := range namespaces {
 				o.Changed(ns)
@@ -136,17 +146,23 @@ func note(to chan struct{}) {
 // Start feeds the index until the context ends.
 func (v *Inventory) Start(ctx context.Context) error {
 	var group sync.WaitGroup
+	// A Reflector that fails tries again later and later: these wait instead, and go
+	// on at once when there is a better token.
+	patient := owntoken.Patient(ctx)
 	for _, w := range v.watched {
 		for _, r := range w.reflectors {
-			group.Go(func() { r.RunWithContext(ctx) })
+			group.Go(func() { r.RunWithContext(patient) })
 		}
 	}
-	group.Go(func() { v.tokens.run(ctx) })
+	group.Go(func() { v.tokens.run(patient) })
 	group.Go(func() { v.trust.Run(ctx) })
 	group.Go(func() { v.watchAges(ctx) })
 	group.Wait()
 	return nil
 }
+
+// Reconnected has what failed for the program's own token tried again soon.
+func (v *Inventory) Reconnected() { v.trust.Kick() }
 
 // watchAges keeps the metric of how long ago each watch was heard of.
 func (v *Inventory) watchAges(ctx context.Context) {
@@ -186,7 +202,8 @@ func (v *Inventory) Gather(ctx context.Context, arrived time.Time, needs func(*f
 
 // Lookup implements source.Store. It is sure of "present" alone: that something is
 // absent, object or key, is always confirmed live; and of what an object holds
-// only for those who did not ask for a fresh answer.
+// only for those who did not ask for a fresh answer. While the watch is silent it is
+// sure of nothing, but says what it knew last: where a read fails, that stays in force.
 func (v *Inventory) Lookup(q *facts.Query, now time.Time) (f facts.Fact, sure bool) {
 	switch q.Kind {
 	case facts.TokenSecretsOf:
@@ -195,9 +212,15 @@ func (v *Inventory) Lookup(q *facts.Query, now time.Time) (f facts.Fact, sure bo
 		return keyFact(v.trust.Key(q.Name)), !q.Fresh
 	}
 	w := v.watched[q.Kind]
-	if w == nil || w.age(now) > v.staleAfter {
+	if w == nil {
 		return facts.Fact{}, false
 	}
+	f, sure = v.indexed(w, q)
+	return f, sure && w.age(now) <= v.staleAfter
+}
+
+// indexed returns what the index knows, whenever that was.
+func (v *Inventory) indexed(w *watched, q *facts.Query) (f facts.Fact, sure bool) {
 	e, ok := w.index.get(q.Namespace, q.Name)
 	if !ok {
 		return facts.Fact{}, false
@@ -277,17 +300,22 @@ func (r *reviewReader) Read(ctx context.Context, arrived time.Time, queries []fa
 }
 
 // atLeast puts what the index knows beside a read that failed: that an object
-// exists stays known, while what it holds is not.
+// exists stays known, and so do the labels of a Namespace, and keys that it had. What
+// else it holds is not known.
 func atLeast(q *facts.Query, read, known facts.Fact) facts.Fact {
 	if read.State != facts.Unknown || known.State != facts.Present {
 		return read
 	}
-	known.Why, known.Inside, known.Fresh = read.Why, q.Inside, q.Fresh
+	f := facts.Fact{
+		State: facts.Present, Why: read.Why, Labels: known.Labels, Whole: known.Whole, Inside: q.Inside, Fresh: q.Fresh,
+	}
 	if len(q.Keys) > 0 {
-		known.Keys = make(map[string]facts.State, len(q.Keys))
+		f.Keys = make(map[string]facts.State, len(q.Keys))
 	}
 	for _, k := range q.Keys {
-		known.Keys[k] = facts.Unknown
+		if f.Keys[k] = known.Keys[k]; f.Keys[k] == facts.Absent {
+			f.Keys[k] = facts.Unknown
+		}
 	}
-	return known
+	return f
 }

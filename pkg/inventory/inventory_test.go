@@ -21,8 +21,8 @@ import (
 	"tokenward.dev/tokenward/pkg/reference"
 )
 
-// silentAPI has one Secret, "shop/db" with the key "k". Its watches send what
-// there is, and then nothing more.
+// silentAPI has one Secret, "shop/db" with the key "k", and its Namespace. Its
+// watches send what there is, and then nothing more.
 func silentAPI(t *testing.T) (config *rest.Config, reads *atomic.Int32) {
 	t.Helper()
 	reads = &atomic.Int32{}
@@ -55,6 +55,8 @@ func silentAPI(t *testing.T) (config *rest.Config, reads *atomic.Int32) {
 			kind = "Secret"
 		} else if path.Base(r.URL.Path) == "secrets" {
 			_, _ = w.Write([]byte(`{"type":"ADDED","object":` + object("PartialObjectMetadata") + "}\n"))
+		} else if path.Base(r.URL.Path) == "namespaces" {
+			_, _ = w.Write([]byte(`{"type":"ADDED","object":{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop","labels":{"team":"payments"},"resourceVersion":"1"}}}` + "\n"))
 		}
 		version := map[string]string{"Secret": "v1", "PartialObjectMetadata": "meta.k8s.io/v1"}[kind]
 		_, _ = w.Write([]byte(`{"type":"BOOKMARK","object":{"apiVersion":"` + version + `","kind":"` + kind + `","metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}}` + "\n"))

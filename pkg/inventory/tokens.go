@@ -154,9 +154,13 @@ type tokenFeed struct {
 	watch     *tokenWatch
 	namespace string
 	complete  bool
+	versions  versions
 }
 
-var _ cache.TransformingStore = &tokenFeed{}
+var (
+	_ cache.TransformingStore      = &tokenFeed{}
+	_ cache.ResourceVersionUpdater = &tokenFeed{}
+)
 
 // reduced is a token Secret on its way into the cache, without its token.
 type reduced struct {
@@ -230,8 +234,15 @@ func (f *tokenFeed) Delete(obj any) error {
 	return nil
 }
 
-// Replace implements cache.ReflectorStore: the result of a list.
-func (f *tokenFeed) Replace(list []any, _ string) error {
+// UpdateResourceVersion implements cache.ResourceVersionUpdater.
+func (f *tokenFeed) UpdateResourceVersion(version string) { f.versions.note(version) }
+
+// Replace implements cache.ReflectorStore: the result of a list. After a restore of
+// etcd nothing stays that is newer than the list.
+func (f *tokenFeed) Replace(list []any, version string) error {
+	if f.versions.note(version) {
+		f.watch.inventory.contents.keepWatched(f.namespace, nil)
+	}
 	names := make(map[facts.Object]bool, len(list))
 	for _, item := range list {
 		o, err := f.keep(item)

@@ -36,6 +36,8 @@ type Metrics struct {
 	// InventoryStale is how long ago the watch of a kind was last heard of, in
 	// seconds.
 	InventoryStale *prometheus.GaugeVec
+	// OwnTokenRejected is 1 while the API server does not accept the webhook's own token.
+	OwnTokenRejected prometheus.Gauge
 	// SigningKeys that tokens are verified by.
 	SigningKeys prometheus.Gauge
 	// TokenVerifications by what the signature says: valid, invalid, unknown.
@@ -96,6 +98,7 @@ func New() *Metrics {
 	m.InventoryObjects = gauge("inventory_objects", "Objects in the index.", "kind")
 	m.InventorySynced = gauge("inventory_synced", "1 once the index has its first complete list.", "kind")
 	m.InventoryStale = gauge("inventory_stale_seconds", "How long ago the watch was last heard of.", "kind")
+	m.OwnTokenRejected = gauge("own_token_rejected", "1 while the API server does not accept Tokenward's own token.").WithLabelValues()
 	m.SigningKeys = gauge("signing_keys", "Keys that tokens are verified by.").WithLabelValues()
 	m.TokenVerifications = counter("token_verifications_total", "Tokens whose signature was checked.", "result")
 	m.Policies = gauge("policies", "Policies, by whether they are in force.", "ready")

@@ -116,7 +116,9 @@ func whyText(why facts.Why) string {
 		return "declared unknown"
 	case facts.NotGiven:
 		return "not among the manifests"
-	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed:
+	case facts.Unauthorized:
+		return "Tokenward's own token is refused"
+	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed, facts.Unsettled:
 	}
 	return string(why)
 }
@@ -125,13 +127,15 @@ func whyCure(why facts.Why) string {
 	switch why {
 	case facts.Forbidden:
 		return "Grant Tokenward the right to get it."
+	case facts.Unauthorized:
+		return "The kubelet renews it within 10 minutes; kubectl rollout restart mends it at once."
 	case facts.NotServed:
 		return "The API server does not serve this kind."
 	case facts.Declared:
 		return "Declare it present or absent to know."
 	case facts.NotGiven:
 		return "Give its manifest, too, to know."
-	case facts.NotAsked, facts.Timeout, facts.Throttled, facts.Failed:
+	case facts.NotAsked, facts.Timeout, facts.Throttled, facts.Failed, facts.Unsettled:
 	}
 	return "Try again; if it stays so, see Tokenward's log."
 }

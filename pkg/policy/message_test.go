@@ -22,6 +22,7 @@ func TestMessagesFitWhateverTheNames(t *testing.T) {
 			missingText(id, r, facts.NotGiven, func(quote func(string) string) string { return "Use " + quote(name) + "." }),
 			missingKeyText(id, r, r.Keys),
 			unknownText(id, r, r.Path, "it is", facts.Forbidden),
+			unknownText(id, r, r.Path, "it is", facts.Unauthorized),
 			unknownProviderText(id, r, facts.NotGiven, facts.Object{Name: name}, facts.Timeout),
 		} {
 			if len(id)+2+len(text) > MaxMessage || strings.ContainsAny(text, "\n\r\t") {

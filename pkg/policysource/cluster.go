@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -171,10 +172,12 @@ func (c *Cluster) read(obj any) (*entry, error) {
 	return &entry{object: p, compiled: compiled, errs: append(errs, field.Invalid(field.NewPath("spec"), field.OmitValueType{}, err.Error()))}, nil
 }
 
-// put keeps what was compiled of a spec that is still the same.
+// put keeps what was compiled of a spec that is still the same. Its generation
+// alone does not tell: after a restore of etcd it counts once more.
 func (c *Cluster) put(fresh *entry) {
 	p := fresh.object
-	if old := c.policies[p.Name]; old != nil && fresh.compiled == nil && old.object.UID == p.UID && old.object.Generation == p.Generation {
+	if old := c.policies[p.Name]; old != nil && fresh.compiled == nil && old.object.UID == p.UID && old.object.Generation == p.Generation &&
+		equality.Semantic.DeepEqual(&old.object.Spec, &p.Spec) {
 		fresh.compiled, fresh.errs = old.compiled, old.errs
 	}
 	c.policies[p.Name] = fresh

@@ -289,3 +289,23 @@ func TestAPolicyThatANewListDoesNotHaveIsGone(t *testing.T) {
 		}
 	})
 }
+
+// A generation counts once more what a restore of etcd has undone.
+func TestAfterARestoreOfEtcdThePoliciesAreThoseOfTheList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := tokenPolicy(t, "p", warnMissing)
+		p.SetResourceVersion("200")
+		c := start(t, p)
+		restored := tokenPolicy(t, "p", denyMissing)
+		restored.SetUID(p.GetUID())
+		restored.SetGeneration(p.GetGeneration())
+		restored.SetResourceVersion("100")
+		if err := c.Replace([]any{restored}, "100"); err != nil {
+			t.Fatal(err)
+		}
+		later(time.Second)
+		if !denies(c) {
+			t.Error("what is no more stays in force")
+		}
+	})
+}

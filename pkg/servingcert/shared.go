@@ -61,6 +61,7 @@ type Shared struct {
 	mu     sync.Mutex
 	known  bool               // the Secret has been read
 	secret *corev1.Secret     // as it was read last; nil if it does not exist
+	doubt  bool               // an older state was seen after that; maybe etcd was restored
 	logged map[string]failure // by what fails
 
 	// What follows belongs to step.

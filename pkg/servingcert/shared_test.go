@@ -154,6 +154,44 @@ func TestAReplicaThatIsBehindAddsAndTakesNothingAway(t *testing.T) {
 	}
 }
 
+// What was seen before is of a later version, and no more.
+func TestAfterARestoreOfEtcdTheSecretIsWhatTheAPIServerHas(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(1)
+	a, b := api.replica(&now, 90*day), api.replica(&now, 90*day)
+	for _, r := range []*fakeReplica{a, b, a, b} {
+		r.see()
+		r.act(t)
+	}
+	backup := api.secret.DeepCopy()
+	for range 50 {
+		api.secret.ResourceVersion = api.next()
+	}
+	a.see()
+	a.act(t)
+
+	api.secret = backup
+	a.see()
+	a.act(t)
+	if got := a.secret.ResourceVersion; got != backup.ResourceVersion {
+		t.Errorf("version %s stays known, want %s", got, backup.ResourceVersion)
+	}
+	api.secret = api.secret.DeepCopy() // another replica writes
+	api.secret.ResourceVersion += "0"
+	api.secret.Annotations = map[string]string{"written": "after"}
+	a.see()
+	a.act(t)
+	if a.secret.Annotations["written"] == "" {
+		t.Error("what is written after the restore is not seen")
+	}
+	reads := api.calls["get secret"]
+	a.see()
+	a.act(t)
+	if api.calls["get secret"] != reads {
+		t.Error("the Secret is read again though nothing has gone back")
+	}
+}
+
 // Someone puts another whole Secret in place, with an authority that the API
 // server has never heard of: it has to be heard of first.
 func TestAnotherAuthorityIsServedOnlyOnceItIsTrusted(t *testing.T) {

@@ -32,10 +32,15 @@ func (s *Shared) step(ctx context.Context) error {
 // changed meanwhile, and another attempt is needed.
 func (s *Shared) attempt(ctx context.Context) (again bool, err error) {
 	s.mu.Lock()
-	known, secret := s.known, s.secret
+	known, secret, doubt := s.known, s.secret, s.doubt
 	s.mu.Unlock()
 	if !known {
 		return false, nil
+	}
+	if doubt {
+		if changed, err := s.reread(ctx, secret); err != nil || changed {
+			return err == nil, err
+		}
 	}
 	now := s.options.Now()
 	was := state{}
@@ -69,12 +74,14 @@ func (s *Shared) attempt(ctx context.Context) (again bool, err error) {
 }
 
 // observe notes a state of the Secret, nil if it does not exist, unless a later one
-// is known.
+// is known. Then the next step reads the Secret again: after a restore of etcd the
+// later one is no more.
 func (s *Shared) observe(secret *corev1.Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if secret != nil && s.secret != nil && secret.UID == s.secret.UID {
 		if order, err := resourceversion.CompareResourceVersion(secret.ResourceVersion, s.secret.ResourceVersion); err == nil && order <= 0 {
+			s.doubt = s.doubt || order < 0
 			return
 		}
 	}
@@ -83,6 +90,9 @@ func (s *Shared) observe(secret *corev1.Secret) {
 
 // reread reads the Secret again, and reports whether it is another than was seen.
 func (s *Shared) reread(ctx context.Context, seen *corev1.Secret) (bool, error) {
+	s.mu.Lock()
+	before := s.secret
+	s.mu.Unlock()
 	secret, err := s.secrets.Get(ctx, s.options.Secret, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -90,7 +100,15 @@ func (s *Shared) reread(ctx context.Context, seen *corev1.Secret) (bool, error) 
 	case err != nil:
 		return false, err
 	}
-	s.observe(secret)
+	s.mu.Lock()
+	unmoved := s.secret == before
+	if unmoved { // what is there now counts, be its version an earlier one
+		s.known, s.secret, s.doubt = true, secret, false
+	}
+	s.mu.Unlock()
+	if !unmoved {
+		s.observe(secret)
+	}
 	if secret == nil || seen == nil {
 		return secret != seen, nil
 	}

@@ -187,6 +187,9 @@ type failureLog struct {
 }
 
 func (l *failureLog) failed(err error, message string) {
+	if apierrors.IsUnauthorized(err) {
+		return // it is our own token, of which package owntoken speaks
+	}
 	text := ""
 	if err != nil {
 		text = err.Error()

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -131,7 +130,7 @@ func (s *Server) useShared() error {
 	s.getCert, s.trusted = shared.GetCertificate, shared.Ready
 	s.authority = shared.CA
 	// It goes on for as long as the server serves.
-	s.parts = append(s.parts, func(ctx context.Context) error { return shared.Start(ctx) })
+	s.parts = append(s.parts, patient(shared.Start))
 	return nil
 }
 

@@ -25,6 +25,7 @@ import (
 	"tokenward.dev/tokenward/pkg/audit"
 	"tokenward.dev/tokenward/pkg/inventory"
 	"tokenward.dev/tokenward/pkg/metrics"
+	"tokenward.dev/tokenward/pkg/owntoken"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policysource"
 	"tokenward.dev/tokenward/pkg/source"
@@ -39,6 +40,7 @@ type start func(context.Context) error
 type Server struct {
 	options  *Options
 	config   *rest.Config // nil in embedded mode
+	ownToken *owntoken.Token
 	log      logr.Logger
 	metrics  *metrics.Metrics
 	compiler *policy.Compiler
@@ -82,12 +84,12 @@ func New(o *Options, logTo io.Writer) (*Server, error) {
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(&httpLog{log: log.WithName("http")})
 	s := &Server{options: o, log: log, metrics: metrics.New(), ballast: make([]byte, ballastSize)}
-	for _, step := range []func() error{s.useConfig, s.usePolicies, s.useSource, s.useAudit, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
+	for _, step := range []func() error{s.useConfig, s.useOwnToken, s.usePolicies, s.useSource, s.useAudit, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
-	s.parts = append(s.parts, s.leading(s.lead))
+	s.parts = append(s.parts, patient(s.leading(s.lead)))
 	return s, nil
 }
 
@@ -112,7 +114,7 @@ func (s *Server) usePolicies() error {
 		}
 		s.policies = cluster
 	}
-	s.parts, s.leads = append(s.parts, s.policies.Start), append(s.leads, s.policies.Lead)
+	s.parts, s.leads = append(s.parts, patient(s.policies.Start)), append(s.leads, s.policies.Lead)
 	return nil
 }
 
@@ -222,30 +224,54 @@ func (s *Server) useHealth() error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
+		verbose := ""
+		if r.URL.Query().Has("verbose") {
+			verbose = s.checks(r)
+		}
 		if err := s.ready(r); err != nil {
-			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			http.Error(w, verbose+"not ready: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		_, _ = io.WriteString(w, "ok\n")
+		_, _ = io.WriteString(w, verbose+"ok\n")
 	})
 	return s.useHTTP("health-addr", s.options.HealthAddr, mux, nil)
 }
 
+// readiness is what makes a server ready, in order.
+func (s *Server) readiness() []readinessCheck {
+	holds := func(ok func() bool, problem string) func(*http.Request) error {
+		return func(*http.Request) error {
+			if ok() {
+				return nil
+			}
+			return errors.New(problem)
+		}
+	}
+	return []readinessCheck{
+		{"running", holds(func() bool { return !s.stopping.Load() }, "shutting down")},
+		{"index", holds(s.synced, "the index of the cluster is not complete yet")},
+		{"policies", holds(s.policies.Synced, "the policies are not loaded yet")},
+		{"certificate", func(*http.Request) error { return s.certificateReady(time.Now()) }},
+		{"webhook", func(r *http.Request) error { return s.listening(r) }},
+	}
+}
+
+type readinessCheck struct {
+	name  string
+	check func(*http.Request) error
+}
+
 // ready reports why the server should get no reviews, or nil.
 func (s *Server) ready(r *http.Request) error {
-	if s.stopping.Load() {
-		return errors.New("shutting down")
+	for _, c := range s.readiness() {
+		if err := c.check(r); err != nil {
+			if problem := s.ownTokenProblem(); problem != "" {
+				return fmt.Errorf("%w; %s", err, problem)
+			}
+			return err
+		}
 	}
-	if !s.synced() {
-		return errors.New("the index of the cluster is not complete yet")
-	}
-	if !s.policies.Synced() {
-		return errors.New("the policies are not loaded yet")
-	}
-	if err := s.certificateReady(time.Now()); err != nil {
-		return err
-	}
-	return s.listening(r)
+	return nil
 }
 
 // useHTTP adds an HTTP server, without TLS if there is no configuration for it;
