@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -166,9 +165,6 @@ func (c *Client) trustBundles(ctx context.Context, resource schema.GroupVersionR
 	return err
 }
 
-// errUnsettled says that looks at the API servers have not agreed for long enough.
-var errUnsettled = errors.New("not settled") //nolint:gochecknoglobals // an error to compare with
-
 // look answers by a look at what the API server publishes and presents that starts
 // now, or is shared with others that did not start before.
 func (c *Client) look(ctx context.Context, o facts.Object) (*Object, error) {
@@ -185,5 +181,5 @@ func (c *Client) look(ctx context.Context, o facts.Object) (*Object, error) {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "signingkeys"}, o.Name)
 	case facts.Unknown:
 	}
-	return nil, errUnsettled
+	return &Object{Unsettled: true}, nil
 }

@@ -28,8 +28,6 @@ func WhyNot(err error) facts.Why {
 	switch {
 	case err == nil:
 		return facts.NotAsked
-	case errors.Is(err, errUnsettled):
-		return facts.Unsettled
 	case meta.IsNoMatchError(err), errors.As(err, &status) && status.Status().Code == http.StatusNotFound:
 		return facts.NotServed
 	case apierrors.IsUnauthorized(err):

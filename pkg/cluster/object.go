@@ -33,12 +33,17 @@ type Object struct {
 	Names   []string
 	Secret  *facts.Secret
 	Account *facts.Account
+	// Unsettled is set for a signing key of which looks do not agree yet.
+	Unsettled bool
 	// Generation of the trust that the tokens of a Secret were checked with.
 	Generation uint64
 }
 
 // Fact answers a query about the object. Fresh is for the caller to set.
 func (o *Object) Fact(q *facts.Query) facts.Fact {
+	if o.Unsettled {
+		return facts.Fact{Why: facts.Unsettled}
+	}
 	f := facts.Fact{
 		State: facts.Present, UID: o.UID, Deleting: o.Deleting, Labels: o.Labels, Whole: o.Whole, Names: o.Names,
 		Inside: o.Contents, Secret: o.Secret, Account: o.Account,

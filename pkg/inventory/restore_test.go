@@ -39,7 +39,7 @@ func TestAfterARestoreOfEtcdNothingStaysThatIsNewerThanTheList(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := v.watched[reference.Secret]
-			f := &feed{index: w.index, onSynced: func() {}}
+			f := &feed{index: w.index, heard: func() {}, onSynced: func() {}}
 			o := facts.Object{Kind: reference.Secret, Namespace: "a", Name: "1"}
 			if err := f.Replace([]any{object("a", "1", "100"), object("b", "1", "99")}, "100"); err != nil {
 				t.Fatal(err)
@@ -81,7 +81,7 @@ func TestAfterARestoreOfEtcdTokenSecretsAreThoseOfTheList(t *testing.T) {
 			Type:       corev1.SecretTypeServiceAccountToken, Data: map[string][]byte{key: nil},
 		}
 	}
-	index := &feed{index: v.watched[reference.Secret].index, onSynced: func() {}}
+	index := &feed{index: v.watched[reference.Secret].index, heard: func() {}, onSynced: func() {}}
 	tokens := &tokenFeed{watch: v.tokens}
 	has := func(key string) bool {
 		now, _ := index.index.get("a", "1")

@@ -15,9 +15,9 @@ func tokenCACurrent() Check {
 			return wrong(func(func(string) string) string {
 				return "has a ca.crt that does not verify the API server: calls fail. " +
 					"See that the controller manager runs with the new --root-ca-file."
-			}).after(facts.Object{Kind: facts.ServingCertificate})
+			}).after(facts.Object{Kind: facts.ServingCertificate, Name: "kubernetes"})
 		case facts.Unknown:
-			return &fault{state: facts.Unknown, looks: []facts.Object{{Kind: facts.ServingCertificate}}, text: func(func(string) string) string {
+			return &fault{state: facts.Unknown, looks: []facts.Object{{Kind: facts.ServingCertificate, Name: "kubernetes"}}, text: func(func(string) string) string {
 				return "has a ca.crt that could not be compared with the API server's certificate."
 			}}
 		case facts.Present:

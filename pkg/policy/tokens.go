@@ -79,14 +79,15 @@ func (f *fault) confirmed(in *Input, ask func(facts.Query)) bool {
 	return all
 }
 
-// unconfirmed returns why a look that a fault rests on was in vain; empty if none was.
-func (f *fault) unconfirmed(in *Input) facts.Why {
-	for _, o := range f.looks {
-		if known := in.Facts.Get(o); known.State == facts.Unknown && !known.Fresh && known.Why != facts.Unsettled {
-			return known.Why
+// unconfirmed returns why what the fault rests on was not learned afresh, if it was
+// not: no refusal rests on what an index held.
+func (f *fault) unconfirmed(in *Input, secret *facts.Fact) (facts.Why, bool) {
+	for _, o := range slices.Concat(f.looks, f.rests) {
+		if known := in.Facts.Get(o); !known.Fresh {
+			return known.Why, true
 		}
 	}
-	return facts.NotAsked
+	return secret.Why, !secret.Fresh
 }
 
 func wrong(text func(quote func(string) string) string, rests ...facts.Object) *fault {
@@ -169,12 +170,12 @@ func (c tokenCheck) askMore(in *Input, u tokenUse, ask func(facts.Query)) (all b
 }
 
 // fault returns what is wrong, as far as it has been confirmed.
-func (c tokenCheck) fault(in *Input, u tokenUse) *fault {
+func (c tokenCheck) fault(in *Input, s *UsedSecret, u tokenUse) *fault {
 	f := c.judge(in, u)
 	if f == nil || f.state != facts.Present {
 		return f
 	}
-	if why := f.unconfirmed(in); why != facts.NotAsked {
+	if why, yes := f.unconfirmed(in, &s.Fact); yes {
 		return &fault{state: facts.Unknown, text: func(quote func(string) string) string {
 			return "could not be judged by what the API server shows now (" + whyText(why) + "). " + whyCure(why)
 		}}
@@ -194,7 +195,7 @@ func (c tokenCheck) find(in *Input, report func(Finding)) {
 		r := s.Reference
 		state, text := facts.Absent, "" // of the first fault; Absent for none
 		s.eachToken(func(u tokenUse) {
-			f := c.fault(in, u)
+			f := c.fault(in, s, u)
 			if f == nil || state == facts.Present || state == f.state {
 				return
 			}
