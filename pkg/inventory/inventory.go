@@ -209,7 +209,8 @@ func (v *Inventory) Lookup(q *facts.Query, now time.Time) (f facts.Fact, sure bo
 	case facts.TokenSecretsOf:
 		return facts.Fact{State: facts.Present, Names: v.tokenSecretsOf(q), Fresh: true}, true
 	case facts.SigningKey:
-		return keyFact(v.trust.Key(q.Name)), !q.Fresh
+		f := keyFact(v.trust.Key(q.Name))
+		return f, !q.Fresh && f.State != facts.Absent
 	}
 	w := v.watched[q.Kind]
 	if w == nil {

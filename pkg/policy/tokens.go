@@ -71,7 +71,7 @@ func (f *fault) after(looks ...facts.Object) *fault {
 func (f *fault) confirmed(in *Input, ask func(facts.Query)) bool {
 	all := true
 	for _, o := range f.looks {
-		if known := in.Facts.Get(o); !known.Fresh {
+		if known := in.Facts.Get(o); !isFresh(&known) {
 			ask(facts.Query{Object: o, Fresh: true})
 			all = false
 		}
@@ -83,12 +83,16 @@ func (f *fault) confirmed(in *Input, ask func(facts.Query)) bool {
 // not: no refusal rests on what an index held.
 func (f *fault) unconfirmed(in *Input, secret *facts.Fact) (facts.Why, bool) {
 	for _, o := range slices.Concat(f.looks, f.rests) {
-		if known := in.Facts.Get(o); !known.Fresh {
+		if known := in.Facts.Get(o); !isFresh(&known) {
 			return known.Why, true
 		}
 	}
-	return secret.Why, !secret.Fresh
+	return secret.Why, !isFresh(secret)
 }
+
+// isFresh reports whether a fact was learned since the request arrived. What is
+// absent always was.
+func isFresh(f *facts.Fact) bool { return f.Fresh || f.State == facts.Absent }
 
 func wrong(text func(quote func(string) string) string, rests ...facts.Object) *fault {
 	return &fault{state: facts.Present, text: text, rests: rests}
