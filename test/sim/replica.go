@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -42,7 +43,9 @@ func (w *world) start(name string) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := kubernetes.NewForConfig(config)
+	typed := rest.CopyConfig(config)
+	typed.ContentType = runtime.ContentTypeJSON // what the API server in memory reads
+	client, err := kubernetes.NewForConfig(typed)
 	if err != nil {
 		return nil, err
 	}
