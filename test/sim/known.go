@@ -26,7 +26,7 @@ func known(invariant string) string {
 		return why
 	}
 	if after {
-		return "after a restore of etcd caches keep what is newer than the list"
+		return "a watch goes on from a version that the restored etcd has reached again, and misses what came before; no client can notice"
 	}
 	return ""
 }
