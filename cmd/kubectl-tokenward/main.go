@@ -1,5 +1,7 @@
 // Command kubectl-tokenward is the command line of Tokenward. As kubectl
 // plugin it is called "kubectl tokenward".
+//
+// It imports the packages app beside it and program, and nothing else of ours.
 package main
 
 import (

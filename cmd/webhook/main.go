@@ -1,4 +1,6 @@
 // Command webhook is the Tokenward admission webhook server.
+//
+// It imports the packages app beside it and program, and nothing else of ours.
 package main
 
 import (

@@ -2,8 +2,8 @@
 // gather the facts that the policies need, let them judge, and answer. No rule
 // of the game lives here; see package policy.
 //
-// Of ours it imports packages apis, workload, facts, metrics, policy and
-// policy/rewrite; facts come through the interface Source.
+// Of ours it imports packages apis, workload, facts, source, metrics, policy and
+// policy/rewrite; facts come through the interface source.Source.
 package admission
 
 import (

@@ -2,8 +2,9 @@
 // it once per interval and a namespace soon after something changed there, and
 // writes what it finds into reports, metrics and events.
 //
-// It may import packages rollup, listing, evaluate, policy, report, facts, metrics
-// and apis, and nothing else of ours: facts come through its interface Session.
+// It may import packages rollup, listing, evaluate, policy, report, cluster, source,
+// facts, metrics and apis, and nothing else of ours: facts come through its
+// interface Session.
 package audit
 
 import (

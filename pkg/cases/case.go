@@ -3,8 +3,8 @@
 // the verdict must be. Go tests, the command line and the end-to-end tests run
 // the same files.
 //
-// It imports policy and policy/rewrite to judge, facts and facts/manifest for what
-// the cluster holds, workload, reference, token and strictyaml; and no client.
+// It imports policy and policy/rewrite to judge, facts, facts/manifest and source for
+// what the cluster holds, workload, reference, token and strictyaml; and no client.
 package cases
 
 import (

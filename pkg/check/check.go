@@ -2,8 +2,9 @@
 // policies as admission, against the manifests themselves, those of a cluster's
 // state, and the cluster, as far as it is asked.
 //
-// It imports package evaluate and what that imports; how a cluster is asked it
-// does not know.
+// It imports packages evaluate, policy, report, facts, facts/manifest, source,
+// reference, strictyaml, token, workload and apis, and nothing else of ours: how a
+// cluster is asked it does not know.
 package check
 
 import (

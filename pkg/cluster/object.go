@@ -2,8 +2,8 @@
 // read an object, one to reduce it to what may be kept, and one to say what an
 // error means. Indexes, lists and live reads are built on it.
 //
-// It imports packages facts, reference, token, trust and metrics, and nothing else
-// of ours: it knows what a cluster holds, not what anybody makes of it.
+// It imports packages facts, reference, token and trust, and nothing else of ours:
+// it knows what a cluster holds, not what anybody makes of it.
 package cluster
 
 import (

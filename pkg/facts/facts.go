@@ -1,9 +1,9 @@
 // Package facts holds what is known of a cluster as plain values: a Query asks
 // about one object, a Fact answers, and a Set keeps the answers of one review.
 //
-// It is pure: it imports package reference and nothing else of ours. Where the
-// answers come from is the business of packages inventory (an API server) and
-// facts/manifest (manifests); a test can write them down by hand.
+// It is pure: it imports packages reference and token, and nothing else of ours.
+// Where the answers come from is the business of packages cluster (an API server)
+// and facts/manifest (manifests); a test can write them down by hand.
 package facts
 
 import (

@@ -2,8 +2,8 @@
 // page; and, as a store that answers queries, everything that facts are made of.
 // It also answers which pods and templates use an object.
 //
-// It may import packages workload, reference, token and facts, and nothing else
-// of ours.
+// It may import packages cluster, source, facts, reference and workload, and
+// nothing else of ours.
 package listing
 
 import (

@@ -50,9 +50,11 @@ never sends a token anywhere, so that no Secret is labelled as used.
 
 Any Secret is looked into, whatever its type, if one of the keys that the pod uses holds a service-account token.
 
-Of a key that was not seen at the API server so far it is unknown whether it is gone, until refreshes spread over
-` + "`--signing-key-settle`" + ` agree: while keys are rolled out over several API servers the answer depends on which is asked. An
-issuer that is not known, or a foreign audience, is unknown, too.`,
+A key is gone if the API server has not published it for ` + "`--signing-key-settle`" + `. A key that it never published is gone if a token
+showed its id at least that long ago. A look at the API server that starts after the request confirms it. Before that the token
+is unknown: while keys are rolled out over several API servers the answer depends on which is asked. A token of an unknown
+issuer or for a foreign audience is unknown, too. So is a legacy token without a fitting key, outside a token Secret, if its
+account does not exist here: it may be another cluster's.`,
 		Remedy: `Let the token controller write a new token under the same name; then restart the pods that mount it:
 
     kubectl patch secret NAME --type=json -p '[{"op": "remove", "path": "/data/token"}]'

@@ -3,7 +3,7 @@
 // behind an atomic pointer. They are kept in a file (File) or in the API server
 // (Cluster), and compiled in the same way.
 //
-// Of ours it imports packages apis, metrics and policy.
+// Of ours it imports packages apis, filewatch, logonce, metrics and policy.
 package policysource
 
 import (

@@ -2,8 +2,8 @@
 // once, by pages, judges it against what the lists brought, and returns a report.
 // A live read confirms a fault before it is reported.
 //
-// It may import packages rollup, listing, evaluate, report, policy, facts,
-// reference, token and workload, and nothing else of ours.
+// It may import packages rollup, listing, evaluate, report, policy, cluster, trust,
+// facts, reference, token, workload and metrics, and nothing else of ours.
 package survey
 
 import (

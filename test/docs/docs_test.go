@@ -62,12 +62,12 @@ func sound() fstest.MapFS {
 		"pkg/policy/plan.go":                  "// Package policy judges. It imports package token, see plan.go and policy.Plan. Packages that import it: packages token and policy.\npackage policy\ntype Plan struct{ base }\ntype base struct{ Facts int }\nfunc (p *Plan) Needs() {}\nfunc hotPath() {}\n",
 		"pkg/token/token.go":                  "// Package token reads tokens as k8s.io/kubernetes/pkg/serviceaccount (legacy.go) does.\npackage token\n",
 		"pkg/metrics/metrics.go":              "package metrics\nvar name = \"reviews_total\"\n",
-		"cmd/webhook/app/options.go":          "package app\nfunc f() { flags.BoolVar(&b, \"dry-run\", b, \"\") }\n",
+		"cmd/webhook/app/options.go":          "package app\nfunc f() { flags.BoolVar(&b, \"dry-run\", b, \"\"); flags.StringToStringVar(&l, \"with-labels\", l, \"\") }\n",
 		"docs/checks/secret-exists.md":        "# secret-exists\n",
 		"docs/cli/kubectl_tokenward_check.md": "# kubectl tokenward check\n\n```\n      --live   ask the cluster\n```\n",
 		"docs/page.md":                        "# A page\n\n## What it's for, in short\n",
 		"README.md": "# Readme\n\n`policy.Plan.Needs`, `Plan.Facts`, `policy.hotPath`, `plan.go`, `pkg/policy/check_MY_CHECK.go`, `image.tag=1`, " +
-			"`--dry-run`, `helm --wait`, `make test ARGS=--dry-run`, `tokenward_reviews_total{x}`, `secret-exists`, `kube-system`, " +
+			"`--dry-run`, `--with-labels`, `helm --wait`, `make test ARGS=--dry-run`, `tokenward_reviews_total{x}`, `secret-exists`, `kube-system`, " +
 			"`kubectl tokenward\ncheck --live`, `corev1.Pod`, `request.operation`, [page](docs/page.md#what-its-for-in-short)\n\n" +
 			"    helm upgrade tokenward charts/tokenward \\\n      --wait --set image.tag=1 && kubectl tokenward check --live\n",
 		"pkg/policy/check_secret_exists.go": "package policy\n",

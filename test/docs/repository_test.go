@@ -40,7 +40,7 @@ type goFiles struct {
 var (
 	directories = []string{"pkg", "cmd", "test", "config", "charts", "docs", "examples", "hack", "tools", "plugin", ".ci"}
 	makeTarget  = regexp.MustCompile(`(?m)^([A-Za-z0-9_./ -]+):(?:[^=]|$)`)
-	flagMethod  = regexp.MustCompile(`^(Bool|String|Int|Duration|Float64|StringArray|StringSlice)(Var)?P?$`)
+	flagMethod  = regexp.MustCompile(`^(Bool|String|Int|Duration|Float64|StringArray|StringSlice|StringToString)(Var)?P?$`)
 	word        = regexp.MustCompile(`\w+`)
 )
 

@@ -1,4 +1,7 @@
 // Package app is the command line of Tokenward: one file a command.
+//
+// It may import every package but the app of the other program: no package imports
+// it but main.
 package app
 
 import (

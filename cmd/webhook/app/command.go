@@ -1,5 +1,8 @@
 // Package app wires the webhook server together: flags, policies, facts,
 // certificate, handlers, health and metrics, and their order of start and stop.
+//
+// It may import every package but the app of the other program: no package imports
+// it but main.
 package app
 
 import (

@@ -1,8 +1,6 @@
 package upstream
 
 import (
-	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	cryptorand "crypto/rand"
@@ -11,166 +9,22 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"maps"
-	"math/rand"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	jose "gopkg.in/go-jose/go-jose.v2"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apiserver/pkg/authentication/authenticator"
-	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/kubernetes/pkg/serviceaccount"
 
 	"tokenward.dev/tokenward/pkg/token"
 )
 
 const issuer = "https://kubernetes.default.svc.cluster.local"
-
-// world is what both judges are given: keys and objects.
-type world struct {
-	keys      []any
-	account   *corev1.ServiceAccount
-	secret    *corev1.Secret
-	pod       *corev1.Pod
-	node      *corev1.Node
-	unsettled bool
-}
-
-var errGone = errors.New("not found")
-
-// found gives upstream an object as its getter does.
-func found[T metav1.Object](object T, absent bool, namespace, name string) (T, error) {
-	if absent || object.GetNamespace() != namespace || object.GetName() != name {
-		var none T
-		return none, errGone
-	}
-	return object, nil
-}
-
-func (w *world) GetServiceAccount(_ context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
-	return found(w.account, w.account == nil, namespace, name)
-}
-
-func (w *world) GetPod(_ context.Context, namespace, name string) (*corev1.Pod, error) {
-	return found(w.pod, w.pod == nil, namespace, name)
-}
-
-func (w *world) GetSecret(_ context.Context, namespace, name string) (*corev1.Secret, error) {
-	return found(w.secret, w.secret == nil, namespace, name)
-}
-
-func (w *world) GetNode(_ context.Context, name string) (*corev1.Node, error) {
-	return found(w.node, w.node == nil, "", name)
-}
-
-func (*world) GetValidatingWebhookConfiguration(context.Context, string) (*admissionv1.ValidatingWebhookConfiguration, error) {
-	return nil, errGone
-}
-
-func (*world) GetMutatingWebhookConfiguration(context.Context, string) (*admissionv1.MutatingWebhookConfiguration, error) {
-	return nil, errGone
-}
-
-// forgetful takes the label that upstream writes on a Secret that was used.
-type forgetful struct{ typedv1.SecretInterface }
-
-func (f forgetful) Secrets(string) typedv1.SecretInterface { return f }
-
-func (forgetful) Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (*corev1.Secret, error) {
-	return nil, nil
-}
-
-// upstream says what kube-apiserver does: legacy tokens first, then bound ones
-// (pkg/kubeapiserver/authenticator/config.go).
-func (w *world) upstream(t *testing.T, raw string) bool {
-	t.Helper()
-	keys, err := serviceaccount.StaticPublicKeysGetter(w.keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	legacy, err := serviceaccount.NewLegacyValidator(true, w, forgetful{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	audiences := authenticator.Audiences{issuer}
-	for _, judge := range []authenticator.Token{
-		serviceaccount.JWTTokenAuthenticator([]string{serviceaccount.LegacyIssuer}, keys, audiences, legacy),
-		serviceaccount.JWTTokenAuthenticator([]string{issuer}, keys, audiences, serviceaccount.NewValidator(w)),
-	} {
-		// Clients trim the token before it becomes a header.
-		if _, ok, err := judge.AuthenticateToken(context.Background(), strings.TrimSpace(raw)); ok && err == nil {
-			return true
-		}
-	}
-	return false
-}
-
-func ourObject[T metav1.Object](object T, err error) token.Object {
-	if err != nil {
-		return token.Object{State: token.Absent}
-	}
-	o := token.Object{State: token.Present, UID: string(object.GetUID())}
-	if deleted := object.GetDeletionTimestamp(); deleted != nil {
-		o.Deleting = deleted.Time
-	}
-	return o
-}
-
-// ours says what package token does, given the same keys and objects.
-func (w *world) ours(t *testing.T, raw string) token.Result {
-	t.Helper()
-	parsed, err := token.Parse([]byte(raw))
-	if err != nil {
-		var parseError *token.ParseError
-		if !errors.As(err, &parseError) {
-			t.Fatal(err)
-		}
-		return parseError.Result()
-	}
-	var files bytes.Buffer
-	for _, key := range w.keys {
-		der, err := x509.MarshalPKIXPublicKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := pem.Encode(&files, &pem.Block{Type: "PUBLIC KEY", Bytes: der}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	keys, err := token.ParseKeys(files.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, ctx := parsed.Claims, context.Background()
-	f := &token.Facts{SigningKey: token.Absent, ServiceAccount: ourObject(w.GetServiceAccount(ctx, c.Namespace, c.ServiceAccount.Name))}
-	if w.unsettled {
-		f.SigningKey = token.NotKnown
-	}
-	if c.Secret != nil {
-		secret, err := w.GetSecret(ctx, c.Namespace, c.Secret.Name)
-		f.Secret.Object = ourObject(secret, err)
-		if err == nil {
-			f.Secret.TokenHash = sha256.Sum256(secret.Data[corev1.ServiceAccountTokenKey])
-			f.Secret.InvalidSince = secret.Labels[serviceaccount.InvalidSinceLabelKey] != ""
-		}
-	}
-	if c.Pod != nil {
-		f.Pod = ourObject(w.GetPod(ctx, c.Namespace, c.Pod.Name))
-	}
-	if c.Node != nil {
-		f.Node = ourObject(w.GetNode(ctx, c.Node.Name))
-	}
-	set := token.NewKeySet(token.KeySetOptions{Keys: keys, Issuers: []string{issuer}})
-	return token.Verify(parsed, set, f, time.Now())
-}
 
 type claims = map[string]any
 
@@ -427,97 +281,5 @@ func (b *bench) objectCases(t *testing.T) []tokenCase {
 		{name: "node gone", token: toNode, world: func(w *world) { w.node = nil }, want: token.Invalid},
 		{name: "node made anew", token: toNode, world: func(w *world) { w.node.UID = "x" }, want: token.Invalid},
 		{name: "node deleted 2 minutes ago", token: toNode, world: func(w *world) { w.node.DeletionTimestamp = ago(2 * time.Minute) }, want: token.Invalid},
-	}
-}
-
-// Whatever is put together from good and bad pieces, both judges say the same.
-func TestVerdictsAgreeOnRandomTokens(t *testing.T) {
-	b, random := newBench(t), rand.New(rand.NewSource(1))
-	id, ecID := keyID(t, b.rsaKey.Public()), keyID(t, b.ecKey.Public())
-	seen := map[token.Result]int{}
-	const draws = 20_000
-	for i := range draws {
-		payload := b.randomClaims(random)
-		var raw string
-		switch random.Intn(20) {
-		case 0:
-			raw = sign(t, jose.ES256, b.ecKey, id, payload)
-		case 1:
-			raw = sign(t, jose.RS256, b.rsaKey, id, payload)
-		case 2:
-			raw = sign(t, jose.ES256, b.ecKey, "", payload)
-		default:
-			raw = sign(t, jose.ES256, b.ecKey, ecID, payload)
-		}
-		if random.Intn(10) == 0 { // one character of the token is another
-			at := random.Intn(len(raw))
-			raw = raw[:at] + string("AZaz09-_.=\n{"[random.Intn(12)]) + raw[at+1:]
-		}
-		w := b.world(raw)
-		b.spoil(random, w)
-		got, _ := agree(t, w, raw)
-		seen[got]++
-		if t.Failed() {
-			t.Fatalf("draw %d: %s, %+v", i, raw, w)
-		}
-	}
-	valid := seen[token.Result{Verdict: token.Valid}]
-	if reasons := slices.Collect(maps.Keys(seen)); valid < draws/50 || valid > draws*9/10 || len(reasons) < 18 {
-		t.Errorf("the tokens were one-sided: %v", seen)
-	}
-	t.Logf("%v", seen)
-}
-
-// randomClaims returns those of a good token with up to two of them changed.
-func (b *bench) randomClaims(random *rand.Rand) claims {
-	good := []claims{b.legacy(), b.bound("pod", "cart"), b.bound("secret", "secret"), b.bound("node", "node-1"), b.bound("", "")}[random.Intn(5)]
-	now := b.start.Unix()
-	values := []any{
-		nil, nil, "", "shop", "bank", "runner", "secret", "uid-of-runner", issuer, "https://other", serviceaccount.LegacyIssuer, []string{"vault", issuer}, []string{}, 1, now - 300,
-		now + 300, float64(now) + .5, true, claims{}, ref("runner"), ref("cart"), ref("secret"), "system:serviceaccount:shop:runner", "system:serviceaccount:shop:other",
-	}
-	change := func(c claims) claims {
-		names := slices.Sorted(maps.Keys(c))
-		return with(c, claims{names[random.Intn(len(names))]: values[random.Intn(len(values))]})
-	}
-	for range random.Intn(3) {
-		if k, ok := good["kubernetes.io"].(claims); ok && len(k) > 0 && random.Intn(2) == 0 {
-			good = with(good, claims{"kubernetes.io": change(k)})
-		} else {
-			good = change(good)
-		}
-	}
-	return good
-}
-
-// spoil takes away or changes some objects.
-func (b *bench) spoil(random *rand.Rand, w *world) {
-	meta := func(m *metav1.ObjectMeta) (gone bool) {
-		switch random.Intn(16) {
-		case 0:
-			return true
-		case 1:
-			m.UID = "x"
-		case 2:
-			m.DeletionTimestamp = &metav1.Time{Time: b.start.Add(time.Duration(random.Intn(20)-10) * 35 * time.Second)}
-		case 3:
-			m.Labels = map[string]string{serviceaccount.InvalidSinceLabelKey: "2026-01-01"}
-		}
-		return false
-	}
-	if meta(&w.account.ObjectMeta) {
-		w.account = nil
-	}
-	if random.Intn(20) == 0 {
-		w.secret.Data["token"] = append(w.secret.Data["token"], '\n')
-	}
-	if meta(&w.secret.ObjectMeta) {
-		w.secret = nil
-	}
-	if meta(&w.pod.ObjectMeta) {
-		w.pod = nil
-	}
-	if meta(&w.node.ObjectMeta) {
-		w.node = nil
 	}
 }

@@ -1,0 +1,154 @@
+package manifest
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
+)
+
+// Lookup implements source.Store. It is not sure where no manifest speaks of the
+// object, so that it is only implied: present or absent.
+func (c *Cluster) Lookup(q *facts.Query, now time.Time) (f facts.Fact, told bool) {
+	switch {
+	case q.Kind == facts.TokenSecretsOf:
+		f = c.tokenSecretsOf(q)
+		return f, len(f.Names) > 0
+	case q.Kind == facts.SigningKey:
+		return c.signingKey(q.Name, now), true
+	case q.Kind == facts.ServingCertificate: // what it is compared with is a manifest, too
+		return facts.Fact{State: facts.Present, Fresh: true}, true
+	case q.SignerName != "":
+		f = c.bundlesOf(q)
+		return c.orNotGiven(f), f.State != facts.Absent
+	}
+	o := c.objects[q.Object]
+	if told = o != nil; !told {
+		if by := c.provider(q.Object); by != "" {
+			return facts.Fact{State: facts.Present, Provided: by, Keys: unknownKeys(q.Keys), Inside: true, Fresh: true}, true
+		}
+		o = implied(q.Object)
+	}
+	f = c.factOf(q, o)
+	if !told {
+		f = c.orNotGiven(f)
+	}
+	return f, told
+}
+
+func (c *Cluster) orNotGiven(f facts.Fact) facts.Fact {
+	if f.State == facts.Absent && c.Given {
+		f.Why = facts.NotGiven
+	}
+	return f
+}
+
+func (c *Cluster) factOf(q *facts.Query, o *object) facts.Fact {
+	f := facts.Fact{State: o.state}
+	switch o.state {
+	case facts.Unknown:
+		f.Why = facts.Declared
+	case facts.Absent:
+	case facts.Present:
+		f.Labels, f.Names = o.labels, o.names
+		if q.Kind == facts.Namespace {
+			f.Labels = labels.Merge(f.Labels, labels.Set{corev1.LabelMetadataName: q.Name})
+			f.Whole = o.namespace(q.Name, f.Labels)
+		}
+		f.Keys = o.keyStates(q.Keys)
+		f.UID, f.Deleting, f.Account = o.uid, o.deleting, o.account
+		f.Inside, f.Fresh = true, true
+		if o.secret != nil && q.Inside {
+			f.Secret = facts.ReadSecret(o.secret, c.Keys, func(ca []byte) facts.State { return c.trusts(q.Namespace, ca) })
+		}
+	}
+	return f
+}
+
+// namespace returns a Namespace as an API server would show it.
+func (o *object) namespace(name string, labelsOf map[string]string) map[string]any {
+	whole := maps.Clone(o.whole)
+	if whole == nil {
+		whole = map[string]any{"apiVersion": "v1", "kind": "Namespace"}
+	}
+	metadata, _ := whole["metadata"].(map[string]any)
+	if metadata = maps.Clone(metadata); metadata == nil {
+		metadata = map[string]any{}
+	}
+	delete(metadata, "managedFields")
+	anyLabels := make(map[string]any, len(labelsOf))
+	for k, v := range labelsOf {
+		anyLabels[k] = v
+	}
+	metadata["name"], metadata["labels"] = name, anyLabels
+	whole["metadata"] = metadata
+	return whole
+}
+
+// implied is what every namespace has without a manifest's saying so.
+func implied(id facts.Object) *object {
+	switch {
+	case id.Kind == facts.Namespace,
+		id.Kind == reference.ServiceAccount && id.Name == "default":
+		return &object{state: facts.Present, account: &facts.Account{}}
+	case id.Kind == reference.ConfigMap && id.Name == rootCA:
+		return &object{state: facts.Present, keys: map[string]struct{}{"ca.crt": {}}}
+	}
+	return &object{state: facts.Absent}
+}
+
+func (o *object) keyStates(keys []string) map[string]facts.State {
+	if len(keys) == 0 {
+		return nil
+	}
+	states := make(map[string]facts.State, len(keys))
+	for _, k := range keys {
+		states[k] = facts.Absent
+		if _, ok := o.keys[k]; ok {
+			states[k] = facts.Present
+		}
+	}
+	return states
+}
+
+func (c *Cluster) tokenSecretsOf(q *facts.Query) facts.Fact {
+	f := facts.Fact{State: facts.Present}
+	for id, o := range c.objects {
+		if id.Kind == reference.Secret && id.Namespace == q.Namespace && o.owner == q.Name {
+			f.Names = append(f.Names, id.Name)
+		}
+	}
+	slices.Sort(f.Names)
+	return f
+}
+
+func (c *Cluster) bundlesOf(q *facts.Query) facts.Fact {
+	selector, err := q.Selector()
+	if err != nil {
+		return facts.Fact{Why: facts.Failed}
+	}
+	state := facts.Absent
+	for id, o := range c.objects {
+		switch {
+		case id.Kind != q.Kind || o.state == facts.Absent:
+		case o.state == facts.Unknown:
+			// Of what can't be looked up nobody knows whose it is, but for the
+			// name: that of a signer's bundle starts with the signer's.
+			if state == facts.Absent && (strings.HasPrefix(id.Name, strings.ReplaceAll(q.SignerName, "/", ":")+":") || !strings.Contains(id.Name, ":")) {
+				state = facts.Unknown
+			}
+		case o.signer == q.SignerName && selector.Matches(labels.Set(o.labels)):
+			state = facts.Present
+		}
+	}
+	if state == facts.Unknown {
+		return facts.Fact{Why: facts.Declared}
+	}
+	return facts.Fact{State: state}
+}
