@@ -26,6 +26,8 @@ type Object struct {
 	Contents bool
 	// Keys of a Secret or ConfigMap, sorted.
 	Keys []string
+	// Binary are those of a ConfigMap that are in binaryData.
+	Binary []string
 	// Labels of a Namespace, and all of it as decoded JSON without managedFields.
 	Labels map[string]string
 	Whole  map[string]any
@@ -49,6 +51,7 @@ func (o *Object) Fact(q *facts.Query) facts.Fact {
 		Inside: o.Contents, Secret: o.Secret, Account: o.Account,
 	}
 	if len(q.Keys) > 0 && o.Contents {
+		f.Binary = o.Binary
 		f.Keys = make(map[string]facts.State, len(q.Keys))
 		for _, key := range q.Keys {
 			f.Keys[key] = facts.Absent

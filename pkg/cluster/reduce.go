@@ -51,7 +51,8 @@ func (r *Reducer) Secret(s *corev1.Secret) *Object {
 // ConfigMap reduces a ConfigMap.
 func ConfigMap(m *corev1.ConfigMap) *Object {
 	o := newObject(m)
-	o.Contents, o.Keys = true, append(sortedKeys(m.Data), sortedKeys(m.BinaryData)...)
+	o.Contents, o.Keys, o.Binary = true, sortedKeys(m.Data), sortedKeys(m.BinaryData)
+	o.Keys = append(o.Keys, o.Binary...)
 	slices.Sort(o.Keys)
 	return o
 }

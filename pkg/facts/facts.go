@@ -132,6 +132,9 @@ type Fact struct {
 	Provided string
 	// Keys has the state of every key that was asked for.
 	Keys map[string]State
+	// Binary are the keys of a ConfigMap that are in binaryData, sorted. The
+	// environment of a container does not have them.
+	Binary []string
 	// Labels of a Namespace, and all of it as decoded JSON without managedFields.
 	// Neither is to be written to.
 	Labels map[string]string

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
 )
@@ -18,8 +20,12 @@ func (k keyExistence) needs(in *Input, ask func(facts.Query)) {
 		for i := range r.Keys {
 			keys[i] = r.Keys[i].Name
 		}
-		ask(facts.Query{Object: in.object(r), Keys: keys})
-		if fact := in.fact(r); r.Kind == reference.Secret && fact.State == facts.Unknown && asked(&fact) {
+		fact := in.fact(r)
+		// A key that is there, but not for this reference, is asked for once more: no
+		// refusal rests on what an index held.
+		fresh := !fact.Fresh && slices.ContainsFunc(keys, func(key string) bool { return inBinary(r, &fact, key) })
+		ask(facts.Query{Object: in.object(r), Keys: keys, Fresh: fresh})
+		if r.Kind == reference.Secret && fact.State == facts.Unknown && asked(&fact) {
 			in.eachProvider(func(class facts.Object) { ask(facts.Query{Object: class}) })
 		}
 	})
@@ -46,11 +52,24 @@ func (k keyExistence) findOne(in *Input, r *reference.Reference, report func(Fin
 	}
 }
 
+// inBinary reports whether a key is in binaryData, where the reference does not look.
+func inBinary(r *reference.Reference, f *facts.Fact, key string) bool {
+	if !r.DataOnly {
+		return false
+	}
+	_, found := slices.BinarySearch(f.Binary, key)
+	return found
+}
+
 // keysIn returns the keys of a reference that are in a state.
 func keysIn(r *reference.Reference, f *facts.Fact, state facts.State) []reference.Key {
 	var keys []reference.Key
 	for _, key := range r.Keys {
-		if f.Key(key.Name) == state {
+		known := f.Key(key.Name)
+		if inBinary(r, f, key.Name) {
+			known = facts.Absent
+		}
+		if known == state {
 			keys = append(keys, key)
 		}
 	}

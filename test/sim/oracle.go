@@ -85,7 +85,7 @@ func (w *world) judgeTokens(o *object, r *ref, out *truth) {
 		t := w.tokens[string(value)]
 		w.mu.Unlock()
 		if t != nil && gets(key) {
-			w.judgeToken(t, out)
+			w.judgeToken(t, o.typ == tokenSecretType, out)
 		}
 	}
 }
@@ -106,13 +106,17 @@ func (w *world) judgeTokenSecret(o *object, getsToken bool, out *truth) {
 	}
 }
 
-func (w *world) judgeToken(t *token, out *truth) {
+func (w *world) judgeToken(t *token, inTokenSecret bool, out *truth) {
 	if t.foreign {
 		return // not ours to call dead
 	}
 	now := time.Now()
 	account := w.store.get(id{"serviceaccounts", t.namespace, t.account})
 	if account == nil || account.uid != t.accountUID {
+		if takes, _ := w.takers(func(k *signingKey) bool { return k == t.key }); t.legacy && !inTokenSecret && takes == 0 {
+			out.good = false // neither key nor account are ours: perhaps another cluster's
+			return
+		}
 		out.isBad(badToken)
 	}
 	if t.legacy {

@@ -61,7 +61,7 @@ func (c *Cluster) factOf(q *facts.Query, o *object) facts.Fact {
 			f.Labels = labels.Merge(f.Labels, labels.Set{corev1.LabelMetadataName: q.Name})
 			f.Whole = o.namespace(q.Name, f.Labels)
 		}
-		f.Keys = o.keyStates(q.Keys)
+		f.Keys, f.Binary = o.keyStates(q.Keys), o.binary
 		f.UID, f.Deleting, f.Account = o.uid, o.deleting, o.account
 		f.Inside, f.Fresh = true, true
 		if o.secret != nil && q.Inside {

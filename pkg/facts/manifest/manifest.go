@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +54,7 @@ type Cluster struct {
 type object struct {
 	state  facts.State
 	keys   map[string]struct{}
+	binary []string // those in binaryData, sorted
 	labels map[string]string
 	names  []string       // Secrets that a SecretProviderClass makes
 	signer string         // of a ClusterTrustBundle
@@ -194,7 +196,7 @@ func (in *content) object(kind reference.Kind) (*object, error) {
 	}
 	switch kind {
 	case reference.Secret, reference.ConfigMap:
-		o.keys = map[string]struct{}{}
+		o.keys, o.binary = map[string]struct{}{}, slices.Sorted(maps.Keys(in.BinaryData))
 		for _, data := range []map[string]json.RawMessage{in.Data, in.StringData, in.BinaryData} {
 			for key := range data {
 				o.keys[key] = struct{}{}
