@@ -51,6 +51,8 @@ type Options struct {
 	Keys              program.Keys
 	SigningKeyRefresh time.Duration
 	SigningKeySettle  time.Duration
+	// SigningKeysConfigMap is where the replicas share what they know of signing keys.
+	SigningKeysConfigMap string
 }
 
 // NewOptions returns the defaults.
@@ -86,6 +88,7 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringToStringVar(&o.ServingSecretAnnotations, "serving-secret-annotations", o.ServingSecretAnnotations, "with --self-signed, annotations of that Secret when it has to be made, KEY=VALUE,...")
 	f.DurationVar(&o.ServingCertLifetime, "serving-cert-lifetime", o.ServingCertLifetime, "with --self-signed, how long a certificate is good for; it is renewed after two thirds of that, its CA lives four times as long")
 	f.StringVar(&o.WebhookConfiguration, "webhook-configuration", o.WebhookConfiguration, "with --self-signed, the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration whose caBundle is kept right")
+	f.StringVar(&o.SigningKeysConfigMap, "signing-keys-configmap", o.SigningKeysConfigMap, "ConfigMap in the pod's namespace, which must exist, where replicas share when signing keys were first and last seen; each knows only what it saw itself if empty")
 	f.StringVar(&o.ClientCA, "client-ca", o.ClientCA, "let only clients to the webhook port whose certificate an authority in this file (PEM, reloaded when it changes) has signed")
 	f.StringVar(&o.ClientName, "client-name", o.ClientName, "with --client-ca: the common name, or a DNS name, that the client's certificate must have")
 	f.StringVar(&o.MetricsAddr, "metrics-addr", o.MetricsAddr, "address of /metrics; 0 turns it off")
@@ -148,6 +151,11 @@ func (o *Options) Validate() error {
 	if o.ClusterState != "" {
 		if _, err := os.Stat(o.ClusterState); err != nil {
 			fail("cluster-state", "%v", err)
+		}
+	}
+	if name := o.SigningKeysConfigMap; name != "" {
+		if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+			fail("signing-keys-configmap", "%q: %s", name, problems[0])
 		}
 	}
 	o.validateAccess(fail)

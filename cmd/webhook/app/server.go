@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -151,6 +152,10 @@ func (s *Server) useSource() error {
 		s.source, s.synced = &source.Stack{Stores: []source.Store{cluster}}, func() bool { return true }
 		return nil
 	}
+	record, err := s.record()
+	if err != nil {
+		return err
+	}
 	inv, err := inventory.New(s.config, inventory.Options{
 		Namespaces: s.options.Namespaces,
 		Changed: func(namespace string) {
@@ -160,7 +165,7 @@ func (s *Server) useSource() error {
 		},
 		Signing: trust.Options{
 			Keys: keys, Issuers: s.options.Keys.Issuers, Partial: s.options.Keys.Partial,
-			Refresh: s.options.SigningKeyRefresh, Settle: s.options.SigningKeySettle,
+			Refresh: s.options.SigningKeyRefresh, Settle: s.options.SigningKeySettle, Record: record,
 		},
 	}, s.metrics, s.log.WithName("inventory"))
 	if err != nil {
@@ -169,6 +174,22 @@ func (s *Server) useSource() error {
 	s.inventory, s.source, s.synced = inv, inv, inv.Synced
 	s.parts = append(s.parts, inv.Start)
 	return nil
+}
+
+// record is where the replicas share what they know of signing keys; nil if nowhere.
+func (s *Server) record() (trust.Record, error) {
+	if s.options.SigningKeysConfigMap == "" {
+		return nil, nil //nolint:nilnil // no replica shares anything
+	}
+	namespace, err := s.options.podNamespace()
+	if err != nil {
+		return nil, fmt.Errorf("--signing-keys-configmap: %w", err)
+	}
+	client, err := kubernetes.NewForConfig(s.config)
+	if err != nil {
+		return nil, fmt.Errorf("--signing-keys-configmap: %w", err)
+	}
+	return &trust.ConfigMapRecord{Client: client, Namespace: namespace, Name: s.options.SigningKeysConfigMap}, nil
 }
 
 func (s *Server) useWebhook() error {
