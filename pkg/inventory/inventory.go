@@ -92,33 +92,7 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 	}
 	for kind, resource := range watchedKinds() {
 		w := newWatched(kind, resource, o.Namespaces, client, m, log.WithName("watch"))
-		w.index.onList = func(namespace string, listed func(namespace, name string) (entry, bool), wentBack bool) {
-			if wentBack { // the same version may stand for something else by now
-				listed = func(string, string) (entry, bool) { return entry{}, false }
-			}
-			v.contents.keepListed(kind, namespace, listed)
-			if wentBack && kind == reference.Secret {
-				note(v.tokens.verify) // what token Secrets hold is read again
-			}
-		}
-		w.index.onReplace = func(namespaces []string) {
-			for _, ns := range namespaces {
-				o.Changed(ns)
-			}
-		}
-		w.index.onChange = func(namespace, name string, isNew bool, now *entry) {
-			if object := (facts.Object{Kind: kind, Namespace: namespace, Name: name}); now == nil {
-				v.contents.forget(object)
-			} else {
-				v.contents.outdate(object, *now)
-			}
-			switch {
-			case kind == namespaceKind:
-				o.Changed(name)
-			case kind != reference.ConfigMap || isNew || now == nil: // leader election writes ConfigMaps all the time
-				o.Changed(namespace)
-			}
-		}
+		v.follow(w.index, kind, o.Changed)
 		v.watched[kind] = w
 	}
 	v.tokens = newTokenWatch(v, client.Core, o.Namespaces, log.WithName("tokens"))
@@ -133,6 +107,38 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 		return nil, err
 	}
 	return v, nil
+}
+
+// follow has the cache of contents, and whoever wants to know of changes, follow an
+// index of a kind.
+func (v *Inventory) follow(x *index, kind reference.Kind, changed func(namespace string)) {
+	x.onList = func(namespace string, listed func(namespace, name string) (entry, bool), wentBack bool) {
+		if wentBack { // the same version may stand for something else by now
+			listed = func(string, string) (entry, bool) { return entry{}, false }
+		}
+		v.contents.keepListed(kind, namespace, listed)
+		if wentBack && kind == reference.Secret {
+			note(v.tokens.verify) // what token Secrets hold is read again
+		}
+	}
+	x.onReplace = func(namespaces []string) {
+		for _, ns := range namespaces {
+			changed(ns)
+		}
+	}
+	x.onChange = func(namespace, name string, isNew bool, now *entry) {
+		if object := (facts.Object{Kind: kind, Namespace: namespace, Name: name}); now == nil {
+			v.contents.forget(object)
+		} else {
+			v.contents.outdate(object, *now)
+		}
+		switch {
+		case kind == namespaceKind:
+			changed(name)
+		case kind != reference.ConfigMap || isNew || now == nil: // leader election writes ConfigMaps all the time
+			changed(namespace)
+		}
+	}
 }
 
 // note leaves word that there is something to do; one note is enough.
