@@ -49,6 +49,7 @@ func (a *Auditor) storedReports(ctx context.Context, client reportsclient.Report
 		case facts.Forbidden:
 			a.logOnce("reports", err, "Reports can't be written: grant list, create, update and delete of reports.openreports.io; findings are in the metrics")
 			return nil, nil
+		default:
 		}
 		if err != nil {
 			return nil, err

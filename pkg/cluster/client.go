@@ -96,8 +96,9 @@ func (c *Client) get(ctx context.Context, o facts.Object, contents bool) (*Objec
 			return nil, err
 		}
 		return ProviderClass(class)
+	default:
+		return nil, fmt.Errorf("no way to read a %s", o.Kind)
 	}
-	return nil, fmt.Errorf("no way to read a %s", o.Kind)
 }
 
 // reduced returns what a client's answer is reduced to.

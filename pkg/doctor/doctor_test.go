@@ -315,9 +315,9 @@ func TestTheWrongCA(t *testing.T) {
 func TestWhatOthersSayDoesNotControlTheTerminal(t *testing.T) {
 	w := newWorld(t)
 	environment := w.environment()
-	environment.ReadFile = func(string) ([]byte, error) { return nil, errors.New("on fire\x1b[2J\n\u202e\x9b!") }
+	environment.ReadFile = func(string) ([]byte, error) { return nil, errors.New("on fire\x1b[2J\n\u202e\x9bnow") }
 	broken := Examine(t.Context(), environment, w.target, nil).Broken()
-	if broken == nil || !strings.HasSuffix(broken.Seen, ": on fire [2J !") {
+	if broken == nil || !strings.HasSuffix(broken.Seen, ": on fire [2J now") {
 		t.Errorf("%+q", broken)
 	}
 }

@@ -45,7 +45,7 @@ func (c *contentsCache) get(o facts.Object, now entry) (*contents, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	i, ok := c.objects[o]
-	if !ok || i.uid != now.uid || i.entry.version < now.version {
+	if !ok || i.uid != now.uid || i.version < now.version {
 		return nil, false
 	}
 	return i, true
@@ -106,7 +106,7 @@ func (c *contentsCache) drop(o facts.Object) {
 func (c *contentsCache) outdate(o facts.Object, now entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i, ok := c.objects[o]; ok && (i.uid != now.uid || i.entry.version < now.version) {
+	if i, ok := c.objects[o]; ok && (i.uid != now.uid || i.version < now.version) {
 		c.drop(o)
 	}
 }
@@ -128,7 +128,7 @@ func (c *contentsCache) keepListed(kind reference.Kind, namespace string, listed
 		if o.Kind != kind || (namespace != "" && o.Namespace != namespace) {
 			continue
 		}
-		if e, ok := listed(o.Namespace, o.Name); !ok || e.uid != i.uid || e.version != i.entry.version {
+		if e, ok := listed(o.Namespace, o.Name); !ok || e.uid != i.uid || e.version != i.version {
 			c.drop(o)
 		}
 	}

@@ -217,6 +217,7 @@ func (v *Inventory) Lookup(q *facts.Query, now time.Time) (f facts.Fact, sure bo
 	case facts.SigningKey:
 		f := keyFact(v.trust.Key(q.Name))
 		return f, !q.Fresh && f.State != facts.Absent
+	default:
 	}
 	w := v.watched[q.Kind]
 	if w == nil {

@@ -51,11 +51,12 @@ func silentAPI(t *testing.T) (config *rest.Config, reads *atomic.Int32) {
 			return
 		}
 		kind := "PartialObjectMetadata"
-		if r.URL.Query().Get("fieldSelector") != "" { // token Secrets: there is none
+		switch {
+		case r.URL.Query().Get("fieldSelector") != "": // token Secrets: there is none
 			kind = "Secret"
-		} else if path.Base(r.URL.Path) == "secrets" {
+		case path.Base(r.URL.Path) == "secrets":
 			_, _ = w.Write([]byte(`{"type":"ADDED","object":` + object("PartialObjectMetadata") + "}\n"))
-		} else if path.Base(r.URL.Path) == "namespaces" {
+		case path.Base(r.URL.Path) == "namespaces":
 			_, _ = w.Write([]byte(`{"type":"ADDED","object":{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop","labels":{"team":"payments"},"resourceVersion":"1"}}}` + "\n"))
 		}
 		version := map[string]string{"Secret": "v1", "PartialObjectMetadata": "meta.k8s.io/v1"}[kind]

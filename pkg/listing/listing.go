@@ -92,7 +92,7 @@ func (l *Listing) Secret(namespace, name string) *facts.Secret {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if k := l.objects[facts.Object{Kind: reference.Secret, Namespace: namespace, Name: name}]; k != nil && k.Object != nil {
-		return k.Object.Secret
+		return k.Secret
 	}
 	return nil
 }

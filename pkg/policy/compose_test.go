@@ -58,6 +58,7 @@ func (w world) gather(needs func(*facts.Set) []facts.Query) *facts.Set {
 				f = w.secret
 			case facts.Namespace:
 				f = w.namespace
+			default:
 			}
 			f.Inside, f.Fresh = true, true
 			set.Put(queries[i].Object, f)

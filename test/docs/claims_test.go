@@ -318,12 +318,12 @@ func (c *claims) checkComment(file, text string) {
 	for _, name := range inComment.FindAllString(text, -1) {
 		c.checkDotted(name)
 	}
-	c.checkDocLinks(file, text)
+	c.checkDocLinks(text)
 	c.checkPackages(text)
 }
 
 // checkDocLinks looks at [Name] and [package.Name].
-func (c *claims) checkDocLinks(file, text string) {
+func (c *claims) checkDocLinks(text string) {
 	for _, m := range docLink.FindAllStringSubmatch(text, -1) {
 		if strings.Contains(m[1], ".") {
 			c.checkDotted(m[1])

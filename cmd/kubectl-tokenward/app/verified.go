@@ -203,6 +203,8 @@ kubectl patch secret %s -n %s --type=json -p '[{"op":"remove","path":"/data/toke
 		return fmt.Sprintf("It was not used for long. To use it again: kubectl label secret %s -n %s kubernetes.io/legacy-token-invalid-since-", printable.Name(c.Secret.Name), printable.Name(c.Namespace))
 	case token.ForeignIssuer:
 		return "It is of another cluster, or the API server has more issuers than it publishes: give --issuer."
+	case token.OtherCluster:
+		return "Ask the API server of the cluster that it is of. If it is of this one, it is dead: its account was deleted."
 	case token.ForeignAudience:
 		return "It is for somebody else; the API server most likely refuses it. --audience verifies it for them."
 	case token.KeysUnavailable, token.KeysPartial:

@@ -239,7 +239,7 @@ func (in *content) object(kind reference.Kind) (*object, error) {
 		o.account = facts.ReadAccount(&corev1.ServiceAccount{
 			ObjectMeta: in.Metadata, AutomountServiceAccountToken: in.Automount, ImagePullSecrets: in.ImagePullSecrets, Secrets: in.Secrets,
 		})
-	case facts.Namespace, facts.Pod, facts.Node:
+	default: // metadata is all that counts
 	}
 	return o, nil
 }

@@ -111,7 +111,7 @@ func (d *drill) prepare(t *testing.T) {
 // addReplica starts one more replica behind the balancer, if there is one.
 func (d *drill) addReplica(t *testing.T) *harness.Server {
 	t.Helper()
-	s := d.Deployed.AddReplica(t)
+	s := d.AddReplica(t)
 	if d.balancer != nil {
 		d.balancer.add(s)
 	}
