@@ -180,7 +180,7 @@ func (c tokenCheck) fault(in *Input, s *UsedSecret, u tokenUse) *fault {
 		return f
 	}
 	if why, yes := f.unconfirmed(in, &s.Fact); yes {
-		return &fault{state: facts.Unknown, text: func(quote func(string) string) string {
+		return &fault{state: facts.Unknown, text: func(_ func(string) string) string {
 			return "could not be judged by what the API server shows now (" + whyText(why) + "). " + whyCure(why)
 		}}
 	}

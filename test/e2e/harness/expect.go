@@ -10,7 +10,7 @@ import (
 )
 
 // Patience is how long tests wait for what should take a moment.
-const Patience = 20 * time.Second
+const Patience = 60 * time.Second
 
 // WaitUntil polls until a condition holds.
 func WaitUntil(t *testing.T, condition func() error) {
