@@ -172,15 +172,9 @@ func (c *Client) look(ctx context.Context, o facts.Object) (*Object, error) {
 	if err := c.reducer.Trust.Refresh(ctx, time.Now()); err != nil {
 		return nil, err
 	}
-	if o.Kind == facts.ServingCertificate {
-		return &Object{}, nil
+	state := facts.Present
+	if o.Kind == facts.SigningKey {
+		state = c.reducer.Trust.Key(o.Name)
 	}
-	switch c.reducer.Trust.Key(o.Name) {
-	case facts.Present:
-		return &Object{}, nil
-	case facts.Absent:
-		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "signingkeys"}, o.Name)
-	case facts.Unknown:
-	}
-	return &Object{Unsettled: true}, nil
+	return &Object{KeyState: &state, Generation: c.reducer.Trust.Trust().Generation()}, nil
 }

@@ -35,20 +35,25 @@ type Object struct {
 	Names   []string
 	Secret  *facts.Secret
 	Account *facts.Account
-	// Unsettled is set for a signing key of which looks do not agree yet.
-	Unsettled bool
+	// KeyState is set for a signing key and for the serving certificate, which are no
+	// objects of the API server: what a look at it has shown.
+	KeyState *facts.State
 	// Generation of the trust that the tokens of a Secret were checked with.
 	Generation uint64
 }
 
 // Fact answers a query about the object. Fresh is for the caller to set.
 func (o *Object) Fact(q *facts.Query) facts.Fact {
-	if o.Unsettled {
-		return facts.Fact{Why: facts.Unsettled}
+	if o.KeyState != nil {
+		f := facts.Fact{State: *o.KeyState, Generation: o.Generation}
+		if f.State == facts.Unknown {
+			f.Why = facts.Unsettled
+		}
+		return f
 	}
 	f := facts.Fact{
 		State: facts.Present, UID: o.UID, Deleting: o.Deleting, Labels: o.Labels, Whole: o.Whole, Names: o.Names,
-		Inside: o.Contents, Secret: o.Secret, Account: o.Account,
+		Generation: o.Generation, Inside: o.Contents, Secret: o.Secret, Account: o.Account,
 	}
 	if len(q.Keys) > 0 && o.Contents {
 		f.Binary = o.Binary

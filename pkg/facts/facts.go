@@ -118,6 +118,9 @@ type Query struct {
 	// Fresh asks for an answer that no index had: whoever is about to find fault
 	// with what an earlier answer held asks so once more.
 	Fresh bool
+	// Generation is that of the keys and certificates, at least, by which a Secret
+	// must be judged: see Fact.
+	Generation uint64
 }
 
 // WantsContents reports whether metadata alone can't answer the query.
@@ -149,6 +152,9 @@ type Fact struct {
 	// timestamp; zero if the object is not being deleted.
 	UID      string
 	Deleting time.Time
+	// Generation of the keys and certificates that a Secret was judged by, or that a
+	// look at the API server has shown.
+	Generation uint64
 	// Secret is what a Secret holds.
 	Secret *Secret
 	// Account is what a ServiceAccount holds.
@@ -204,7 +210,7 @@ func (f *Fact) answers(q *Query) bool {
 	if f.State == Absent || (f.State == Unknown && f.Why != NotAsked) {
 		return true
 	}
-	if f.State != Present || (q.Inside && !f.Inside) || (q.Fresh && !f.Fresh) {
+	if f.State != Present || (q.Inside && !f.Inside) || (q.Fresh && !f.Fresh) || f.Generation < q.Generation {
 		return false
 	}
 	for _, k := range q.Keys {
@@ -270,7 +276,7 @@ func (s *Set) fail(q *Query, f Fact) {
 		s.Put(q.Object, Fact{Why: Failed})
 		return
 	}
-	if (q.Inside && !f.Inside) || (q.Fresh && !f.Fresh) {
+	if (q.Inside && !f.Inside) || (q.Fresh && !f.Fresh) || f.Generation < q.Generation {
 		s.Put(q.Object, Fact{Why: Failed})
 		return
 	}
@@ -293,6 +299,7 @@ func (s *Set) open(queries []Query) []Query {
 			}
 			// The next answer takes the place of this one: it must tell no less.
 			q.Inside, q.Fresh = q.Inside || f.Inside, q.Fresh || f.Fresh
+			q.Generation = max(q.Generation, f.Generation)
 		}
 		open.Ask(*q)
 	}
@@ -317,6 +324,7 @@ func (q *Queries) Ask(query Query) {
 		known := &q.List[i]
 		known.Keys = union(known.Keys, query.Keys)
 		known.Inside, known.Fresh = known.Inside || query.Inside, known.Fresh || query.Fresh
+		known.Generation = max(known.Generation, query.Generation)
 		return
 	}
 	q.List = append(q.List, query)

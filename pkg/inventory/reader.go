@@ -70,8 +70,10 @@ func (a *answer) to(q *facts.Query) facts.Fact {
 // result is the label of the metric.
 func (a *answer) result() string {
 	switch {
-	case a.object != nil:
+	case a.object != nil && a.object.KeyState == nil:
 		return facts.Present.String()
+	case a.object != nil:
+		return a.object.KeyState.String()
 	case a.fact.State == facts.Unknown:
 		return string(a.fact.Why)
 	}

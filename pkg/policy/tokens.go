@@ -79,6 +79,14 @@ func (f *fault) confirmed(in *Input, ask func(facts.Query)) bool {
 	return all
 }
 
+// shown returns the generation of what the looks have shown.
+func (f *fault) shown(in *Input) (generation uint64) {
+	for _, o := range f.looks {
+		generation = max(generation, in.Facts.Get(o).Generation)
+	}
+	return generation
+}
+
 // unconfirmed returns why what the fault rests on was not learned afresh, if it was
 // not: no refusal rests on what an index held.
 func (f *fault) unconfirmed(in *Input, secret *facts.Fact) (facts.Why, bool) {
@@ -86,6 +94,9 @@ func (f *fault) unconfirmed(in *Input, secret *facts.Fact) (facts.Why, bool) {
 		if known := in.Facts.Get(o); !isFresh(&known) {
 			return known.Why, true
 		}
+	}
+	if f.shown(in) > secret.Generation { // the Secret was judged by less
+		return facts.Unsettled, true
 	}
 	return secret.Why, !isFresh(secret)
 }
@@ -151,7 +162,7 @@ func (c tokenCheck) needs(in *Input, ask func(facts.Query)) {
 			if f == nil || (f.state != facts.Present && !in.UnknownDenies) || !f.confirmed(in, ask) {
 				return
 			}
-			ask(facts.Query{Object: in.object(s.Reference), Inside: true, Fresh: true})
+			ask(facts.Query{Object: in.object(s.Reference), Inside: true, Fresh: true, Generation: f.shown(in)})
 			for _, o := range f.rests {
 				ask(facts.Query{Object: o, Inside: true, Fresh: true})
 			}
