@@ -42,7 +42,7 @@ type Follower struct {
 	mu            sync.Mutex // guards the rest
 	history       *history
 	current, next *flight
-	gone          string // the ids that are gone, as one text
+	known         string // what the history says of keys, as one text
 }
 
 // flight is a refresh, waiting or under way.
@@ -179,12 +179,12 @@ func (f *Follower) refresh(ctx context.Context) error {
 		f.history.addKeys(found.keys, found.issuer, now)
 	}
 	f.history.addChain(found.chain, now)
-	next, gone := f.history.trust(&f.options, now), f.history.goneIDs(now)
-	goneChanged := gone != f.gone
-	f.gone = gone
+	next, known := f.history.trust(&f.options, now), f.history.verdicts(now)
+	changed := known != f.known
+	f.known = known
 	f.mu.Unlock()
 	f.looks.failed(err, "The API server's signing keys can't be read; grant system:service-account-issuer-discovery, or give --service-account-key-file")
-	if !f.publish(next) && goneChanged {
+	if !f.publish(next) && changed {
 		f.onChange()
 	}
 	return err

@@ -22,12 +22,12 @@ import (
 // and then three refreshes at least. Where no refresh has succeeded for settle
 // nothing is gone. Everything else is unknown.
 type history struct {
-	settle  time.Duration
-	partial bool // the API server accepts keys that it does not publish
-	keys    map[string]*publishedKey
-	met     *metKeys
-	issuers map[string]time.Time // when each was last seen
-	chains  map[string]*servingChain
+	settle, refresh time.Duration
+	partial         bool // the API server accepts keys that it does not publish
+	keys            map[string]*publishedKey
+	met             *metKeys
+	issuers         map[string]time.Time // when each was last seen
+	chains          map[string]*servingChain
 	// last is when a refresh last succeeded, began when one first did.
 	last, began time.Time
 }
@@ -59,7 +59,7 @@ const maxPublished = 256
 
 func newHistory(o *Options) *history {
 	return &history{
-		settle: o.Settle, partial: o.Partial, keys: map[string]*publishedKey{}, met: newMetKeys(),
+		settle: o.Settle, refresh: o.Refresh, partial: o.Partial, keys: map[string]*publishedKey{}, met: newMetKeys(),
 		issuers: map[string]time.Time{}, chains: map[string]*servingChain{},
 	}
 }
@@ -185,13 +185,8 @@ func (h *history) trust(o *Options, now time.Time) *Trust {
 	return t
 }
 
-// isSettled reports whether what tokens and CAs are verified by has been known for
-// long enough, here or by what the replicas share.
+// isSettled reports whether this replica has looked for long enough to know what
+// tokens and CAs are verified by, those included that tokens showed when it started.
 func (h *history) isSettled(now time.Time) bool {
-	for _, k := range h.keys {
-		if now.Sub(k.first) >= h.settle {
-			return now.Sub(h.last) < h.settle && h.chainsSettled(now)
-		}
-	}
-	return false
+	return !h.began.IsZero() && now.Sub(h.began) >= h.settle+(leastRefreshes+1)*h.refresh && now.Sub(h.last) < h.settle && h.chainsSettled(now)
 }

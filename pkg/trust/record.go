@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -200,8 +201,9 @@ func (l *failureLog) failed(err error, message string) {
 	l.last = text
 }
 
-// goneIDs returns the ids that are known to be gone, as one text.
-func (h *history) goneIDs(now time.Time) string {
+// verdicts returns which ids are known to be gone, and whether that is all, as one
+// text to compare.
+func (h *history) verdicts(now time.Time) string {
 	var gone []string
 	for _, k := range h.keys {
 		gone = append(gone, k.id)
@@ -209,5 +211,5 @@ func (h *history) goneIDs(now time.Time) string {
 	gone = slices.AppendSeq(gone, maps.Keys(h.met.ids))
 	slices.Sort(gone)
 	gone = slices.DeleteFunc(slices.Compact(gone), func(id string) bool { return h.key(id, now) != facts.Absent })
-	return strings.Join(gone, "\n")
+	return strings.Join(append(gone, strconv.FormatBool(h.isSettled(now))), "\n")
 }

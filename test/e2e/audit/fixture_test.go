@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"tokenward.dev/tokenward/test/cluster"
@@ -31,8 +32,9 @@ const (
 
 // planted is a cluster with faults that are known.
 type planted struct {
-	client     kubernetes.Interface
-	dead       map[string]string // a token that no key of the cluster signed, by namespace
+	client kubernetes.Interface
+	// mint makes a token of the account robot that no key of the cluster signed.
+	mint       func(namespace string, robot types.UID) string
 	namespaces []string
 
 	mu sync.Mutex
@@ -52,16 +54,18 @@ func plant(t *testing.T, c kubernetes.Interface, seed uint64) *planted {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &planted{client: c, dead: map[string]string{}, want: map[string][]string{}, mounts: map[string]mounting{}}
+	p := &planted{client: c, want: map[string][]string{}, mounts: map[string]mounting{}}
 	errs := make([]error, auditNamespaces)
 	var group sync.WaitGroup
 	for i := range auditNamespaces {
 		name := fmt.Sprintf("audit-%02d", i)
 		p.namespaces = append(p.namespaces, name)
-		p.dead[name] = harness.Mint(t, jose.RS256, key, "a-key-of-yesterday", map[string]any{
-			"iss": "kubernetes/serviceaccount", "sub": "system:serviceaccount:" + name + ":robot",
-			"kubernetes.io/serviceaccount/namespace": name, "kubernetes.io/serviceaccount/secret.name": "robot-old",
-			"kubernetes.io/serviceaccount/service-account.name": "robot", "kubernetes.io/serviceaccount/service-account.uid": "1",
+	}
+	p.mint = func(ns string, robot types.UID) string {
+		return harness.Mint(t, jose.RS256, key, "a-key-of-yesterday", map[string]any{
+			"iss": "kubernetes/serviceaccount", "sub": "system:serviceaccount:" + ns + ":robot",
+			"kubernetes.io/serviceaccount/namespace": ns, "kubernetes.io/serviceaccount/secret.name": "robot-old",
+			"kubernetes.io/serviceaccount/service-account.name": "robot", "kubernetes.io/serviceaccount/service-account.uid": string(robot),
 		})
 	}
 	for i, name := range p.namespaces {
@@ -215,18 +219,21 @@ func (p *planted) objects(ctx context.Context, ns string) error {
 		return err
 	}
 	no := false
+	var robot types.UID
 	for _, name := range []string{"app", "robot"} {
 		a := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}, AutomountServiceAccountToken: &no}
-		if _, err := core.ServiceAccounts(ns).Create(ctx, a, create); err != nil {
+		created, err := core.ServiceAccounts(ns).Create(ctx, a, create)
+		if err != nil {
 			return err
 		}
+		robot = created.UID
 	}
 	secrets := []*corev1.Secret{
 		{
 			ObjectMeta: metav1.ObjectMeta{Name: "robot-token", Annotations: map[string]string{corev1.ServiceAccountNameKey: "robot"}},
 			Type:       corev1.SecretTypeServiceAccountToken,
 		},
-		{ObjectMeta: metav1.ObjectMeta{Name: "copied"}, StringData: map[string]string{"value": p.dead[ns]}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "copied"}, StringData: map[string]string{"value": p.mint(ns, robot)}},
 		{ObjectMeta: metav1.ObjectMeta{Name: "elsewhere"}, StringData: map[string]string{"x": "eyJ.not.a.token"}},
 	}
 	for i := range auditSecrets - len(secrets) {
