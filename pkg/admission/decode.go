@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -16,6 +15,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/printable"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
@@ -117,21 +117,12 @@ func Workloads(templates workload.Templates) Decoder {
 		}
 		if out.review.Pod, err = podOf(in.Object); err != nil && !errors.Is(err, workload.ErrNoPod) {
 			// A kind of somebody else's: to hold it up would not be right.
-			out.warnings = []string{oneLine("the pod template of this " + in.Kind.Kind + " can't be read, so it was not judged: " + err.Error())}
+			out.warnings = []string{printable.Text("the pod template of this "+in.Kind.Kind+" can't be read, so it was not judged: "+err.Error(), policy.MaxMessage)}
 		}
 		out.review.Old, _ = podOf(in.OldObject) // one that can't be read is none
 		out.review.Values = values(body, &out.review)
 		return out, nil
 	}
-}
-
-// oneLine makes a warning of a text that may hold anything.
-func oneLine(text string) string {
-	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "?")
-	if len(text) > policy.MaxMessage {
-		text = strings.ToValidUTF8(text[:policy.MaxMessage-len("...")], "") + "..."
-	}
-	return text
 }
 
 // pod has the fields of a Pod that a judgement looks at. What is not here, such

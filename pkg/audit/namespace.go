@@ -134,7 +134,7 @@ func (a *Auditor) judgeNamespace(ctx context.Context, namespace string) (*namesp
 // tolerate goes on without a kind that may not be listed, or is not served.
 func (a *Auditor) tolerate(found *namespaceFaults, what string, err error) error {
 	switch cluster.WhyNot(err) {
-	case facts.NotAsked, facts.NotServed:
+	case facts.NoReason, facts.NotServed:
 		a.logOnce("list "+what, nil, "")
 	case facts.Forbidden:
 		found.refused = append(found.refused, what)

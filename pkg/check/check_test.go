@@ -272,7 +272,7 @@ func (l live) Read(_ context.Context, _ time.Time, queries []facts.Query, _ []fa
 	for i, q := range queries {
 		answers[i] = facts.Fact{State: facts.Absent}
 		if l[q.String()] {
-			answers[i] = facts.Fact{State: facts.Present, Inside: true, Fresh: true}
+			answers[i] = facts.Fact{State: facts.Present, Contents: true, Fresh: true}
 		}
 		if q.Kind == reference.ConfigMap {
 			answers[i] = facts.Fact{Why: facts.Forbidden}

@@ -27,7 +27,7 @@ func WhyNot(err error) facts.Why {
 	var status apierrors.APIStatus
 	switch {
 	case err == nil:
-		return facts.NotAsked
+		return facts.NoReason
 	case meta.IsNoMatchError(err), errors.As(err, &status) && status.Status().Code == http.StatusNotFound:
 		return facts.NotServed
 	case apierrors.IsUnauthorized(err):

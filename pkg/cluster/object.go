@@ -53,7 +53,7 @@ func (o *Object) Fact(q *facts.Query) facts.Fact {
 	}
 	f := facts.Fact{
 		State: facts.Present, UID: o.UID, Deleting: o.Deleting, Labels: o.Labels, Whole: o.Whole, Names: o.Names,
-		Generation: o.Generation, Inside: o.Contents, Secret: o.Secret, Account: o.Account,
+		Generation: o.Generation, Contents: o.Contents, Secret: o.Secret, Account: o.Account,
 	}
 	if len(q.Keys) > 0 && o.Contents {
 		f.Binary = o.Binary

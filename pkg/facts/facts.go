@@ -45,7 +45,7 @@ type Why string
 
 // The reasons for not knowing.
 const (
-	NotAsked  Why = ""          // nobody looked it up
+	NoReason  Why = ""          // nothing is unknown, or nobody asked: see Fact.Asked
 	Timeout   Why = "time-out"  // no answer before the review's deadline
 	Forbidden Why = "forbidden" // 403
 	// Unauthorized is 401: the API server does not accept our own token.
@@ -56,10 +56,19 @@ const (
 	Declared     Why = "declared"   // a case or a cluster state says so
 	Unsettled    Why = "unsettled"  // looks at the API servers have not agreed for long enough
 
+	// What the caller itself brought about: it never weakens a check.
+	TooManyReferences Why = "too many references" // the review asks about more objects than one may
+	TooManyLookups    Why = "too many look-ups"   // its namespace has spent its rate
+
 	// NotGiven says of what is absent that it is not among the manifests at hand,
 	// which are not all that there is.
 	NotGiven Why = "not given"
 )
+
+// IsCallersDoing reports whether the caller brought it about that something is
+// unknown. The action of the check then applies, as if fault had been found; for any
+// other reason a policy says what applies.
+func (w Why) IsCallersDoing() bool { return w == TooManyReferences || w == TooManyLookups }
 
 // Kinds beyond those that a PodSpec can point at.
 const (
@@ -113,8 +122,8 @@ type Query struct {
 	Object
 	// Keys of a Secret or ConfigMap whose state the answer must tell.
 	Keys []string
-	// Inside asks for UID and Deleting, and what a Secret or a ServiceAccount holds.
-	Inside bool
+	// Contents asks for UID and Deleting, and what a Secret or a ServiceAccount holds.
+	Contents bool
 	// Fresh asks for an answer that no index had: whoever is about to find fault
 	// with what an earlier answer held asks so once more.
 	Fresh bool
@@ -124,7 +133,7 @@ type Query struct {
 }
 
 // WantsContents reports whether metadata alone can't answer the query.
-func (q *Query) WantsContents() bool { return len(q.Keys) > 0 || q.Inside }
+func (q *Query) WantsContents() bool { return len(q.Keys) > 0 || q.Contents }
 
 // Fact answers a query. It never holds the value of a key.
 type Fact struct {
@@ -146,8 +155,8 @@ type Fact struct {
 	// that mounts this SecretProviderClass; or see TokenSecretsOf. Sorted.
 	Names []string
 
-	// Inside and Fresh tell that the answer is as such a query wants it.
-	Inside, Fresh bool
+	// Contents and Fresh tell that the answer is as such a query wants it.
+	Contents, Fresh bool
 	// UID is empty where manifests do not give it. Deleting is the deletion
 	// timestamp; zero if the object is not being deleted.
 	UID      string
@@ -202,15 +211,18 @@ func (f *Fact) Key(name string) State {
 // Known reports whether the answer tells all that was asked: not only that the
 // object exists, while what it holds could not be read.
 func (f *Fact) Known() bool {
-	return f.State == Absent || (f.State == Present && f.Why == NotAsked)
+	return f.State == Absent || (f.State == Present && f.Why == NoReason)
 }
+
+// Asked reports whether anybody has looked the object up.
+func (f *Fact) Asked() bool { return f.State != Unknown || f.Why != NoReason }
 
 // answers reports whether the fact settles the query, be it with "unknown".
 func (f *Fact) answers(q *Query) bool {
-	if f.State == Absent || (f.State == Unknown && f.Why != NotAsked) {
+	if f.State == Absent || (f.State == Unknown && f.Asked()) {
 		return true
 	}
-	if f.State != Present || (q.Inside && !f.Inside) || (q.Fresh && !f.Fresh) || f.Generation < q.Generation {
+	if f.State != Present || (q.Contents && !f.Contents) || (q.Fresh && !f.Fresh) || f.Generation < q.Generation {
 		return false
 	}
 	for _, k := range q.Keys {
@@ -224,7 +236,7 @@ func (f *Fact) answers(q *Query) bool {
 // Set holds the facts of one review. The zero value is empty and ready to use.
 type Set struct{ facts map[Object]Fact }
 
-// Get returns the fact about an object; Unknown and NotAsked if there is none.
+// Get returns the fact about an object; one that nobody asked for is the zero Fact.
 func (s *Set) Get(o Object) Fact { return s.facts[o] }
 
 // Put records a fact. A later answer about the same object replaces the
@@ -276,7 +288,7 @@ func (s *Set) fail(q *Query, f Fact) {
 		s.Put(q.Object, Fact{Why: Failed})
 		return
 	}
-	if (q.Inside && !f.Inside) || (q.Fresh && !f.Fresh) || f.Generation < q.Generation {
+	if (q.Contents && !f.Contents) || (q.Fresh && !f.Fresh) || f.Generation < q.Generation {
 		s.Put(q.Object, Fact{Why: Failed})
 		return
 	}
@@ -298,7 +310,7 @@ func (s *Set) open(queries []Query) []Query {
 				continue
 			}
 			// The next answer takes the place of this one: it must tell no less.
-			q.Inside, q.Fresh = q.Inside || f.Inside, q.Fresh || f.Fresh
+			q.Contents, q.Fresh = q.Contents || f.Contents, q.Fresh || f.Fresh
 			q.Generation = max(q.Generation, f.Generation)
 		}
 		open.Ask(*q)
@@ -323,7 +335,7 @@ func (q *Queries) Ask(query Query) {
 	if i := q.place(&query.Object); i >= 0 {
 		known := &q.List[i]
 		known.Keys = union(known.Keys, query.Keys)
-		known.Inside, known.Fresh = known.Inside || query.Inside, known.Fresh || query.Fresh
+		known.Contents, known.Fresh = known.Contents || query.Contents, known.Fresh || query.Fresh
 		known.Generation = max(known.Generation, query.Generation)
 		return
 	}

@@ -13,7 +13,7 @@ func secret(name string) Object {
 func TestWhatNobodyWroteDownIsUnknown(t *testing.T) {
 	var set Set
 	f := set.Get(secret("db"))
-	if f.State != Unknown || f.Why != NotAsked || f.Key("user") != Unknown {
+	if f.State != Unknown || f.Why != NoReason || f.Key("user") != Unknown {
 		t.Errorf("got %+v", f)
 	}
 }

@@ -28,7 +28,7 @@ func KeyOf(t *token.Checked) (Object, bool) {
 }
 
 // Named returns what is known of the objects that a token names.
-func Named(t *HeldToken, get func(Object) Fact) token.Facts {
+func Named(t *SecretToken, get func(Object) Fact) token.Facts {
 	c := &t.Claims
 	known := func(kind reference.Kind, namespace string, ref *token.Ref) (token.Object, Fact) {
 		if ref == nil || ref.Name == "" {

@@ -32,11 +32,11 @@ type Secret struct {
 	CA State
 	// Tokens are the keys that hold a service-account token, sorted by key: "token"
 	// of a token Secret, whatever is in it, and each other whose value is one.
-	Tokens []HeldToken
+	Tokens []SecretToken
 }
 
-// HeldToken is a token that a Secret holds under a key.
-type HeldToken struct {
+// SecretToken is a token that a Secret holds under a key.
+type SecretToken struct {
 	Key string
 	token.Checked
 	// Broken is the result for what could not be parsed; its verdict is Unknown
@@ -80,11 +80,11 @@ func ReadSecret(s *corev1.Secret, keys *token.KeySet, trusts func(ca []byte) Sta
 		switch isToken := out.TokenSecret && out.HasToken && key == tokenKey; {
 		case !isToken && !token.Recognise(s.Data[key]):
 		case len(out.Tokens) < maxTokens:
-			held := hold(key, s.Data[key], keys)
-			held.InTokenSecret = isToken
-			out.Tokens = append(out.Tokens, held)
+			t := readToken(key, s.Data[key], keys)
+			t.InTokenSecret = isToken
+			out.Tokens = append(out.Tokens, t)
 		default:
-			out.Tokens = append(out.Tokens, HeldToken{Key: key, Broken: token.Result{Verdict: token.Unknown, Reason: token.Unusual}})
+			out.Tokens = append(out.Tokens, SecretToken{Key: key, Broken: token.Result{Verdict: token.Unknown, Reason: token.Unusual}})
 			return out
 		}
 	}
@@ -95,14 +95,14 @@ func ReadSecret(s *corev1.Secret, keys *token.KeySet, trusts func(ca []byte) Sta
 // beyond stands for all, as unknown.
 const maxTokens = 16
 
-func hold(key string, value []byte, keys *token.KeySet) HeldToken {
+func readToken(key string, value []byte, keys *token.KeySet) SecretToken {
 	t, err := token.Parse(value)
 	if err != nil {
 		broken := token.Result{Verdict: token.Invalid, Reason: token.Malformed}
 		if parse, ok := err.(*token.ParseError); ok { //nolint:errorlint // Parse promises the type
 			broken = parse.Result()
 		}
-		return HeldToken{Key: key, Broken: broken}
+		return SecretToken{Key: key, Broken: broken}
 	}
-	return HeldToken{Key: key, Checked: token.Check(t, keys)}
+	return SecretToken{Key: key, Checked: token.Check(t, keys)}
 }

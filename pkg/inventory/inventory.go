@@ -246,7 +246,7 @@ func (v *Inventory) indexed(w *watched, q *facts.Query) (f facts.Fact, sure bool
 		return f, !q.Fresh
 	}
 	c, ok := v.contents.get(q.Object, e)
-	if !ok || q.Fresh || (q.Inside && (e.deleting || !c.checkedBy(v.trust.Trust()))) || !c.HasKeys(q.Keys...) {
+	if !ok || q.Fresh || (q.Contents && (e.deleting || !c.checkedBy(v.trust.Trust()))) || !c.HasKeys(q.Keys...) {
 		return f, false
 	}
 	return c.Fact(q), true
@@ -315,7 +315,7 @@ func atLeast(q *facts.Query, read, known facts.Fact) facts.Fact {
 		return read
 	}
 	f := facts.Fact{
-		State: facts.Present, Why: read.Why, Labels: known.Labels, Whole: known.Whole, Inside: q.Inside, Fresh: q.Fresh,
+		State: facts.Present, Why: read.Why, Labels: known.Labels, Whole: known.Whole, Contents: q.Contents, Fresh: q.Fresh,
 	}
 	if len(q.Keys) > 0 {
 		f.Keys = make(map[string]facts.State, len(q.Keys))

@@ -127,7 +127,7 @@ func (l *Listing) Lookup(q *facts.Query, _ time.Time) (fact facts.Fact, sure boo
 	k := l.objects[q.Object]
 	if k == nil {
 		why, listed := l.scope(q)
-		if listed && why != facts.NotAsked {
+		if listed && why != facts.NoReason {
 			return facts.Fact{Why: why}, true
 		}
 		// Absent by the list alone, or not listed: both need a live read.
@@ -161,7 +161,7 @@ func (o *object) fact(q *facts.Query) facts.Fact {
 
 // selectBundle answers whether a signer has a bundle with the labels.
 func (l *Listing) selectBundle(q *facts.Query) facts.Fact {
-	if why := l.scopes[scope{reference.ClusterTrustBundle, ""}]; why != facts.NotAsked {
+	if why := l.scopes[scope{reference.ClusterTrustBundle, ""}]; why != facts.NoReason {
 		return facts.Fact{Why: why}
 	}
 	selector, err := q.Selector()

@@ -71,7 +71,7 @@ func (l *load) refuse(what string, err error) {
 func (l *load) done(kind reference.Kind, what, namespace string, err error) error {
 	why := cluster.WhyNot(err)
 	switch why {
-	case facts.NotAsked, facts.NotServed:
+	case facts.NoReason, facts.NotServed:
 	case facts.Forbidden:
 		l.refuse(what, err)
 	default:

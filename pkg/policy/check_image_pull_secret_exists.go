@@ -31,7 +31,7 @@ already; otherwise it ends in ` + "`ImagePullBackOff`" + `, perhaps only on the 
 pod's account: the API server copies the account's ` + "`imagePullSecrets`" + ` into pods that have none.`,
 		Needs: func(in *Input, ask func(facts.Query)) {
 			if in.getsPullSecrets() {
-				ask(facts.Query{Object: in.ownAccount(), Inside: true})
+				ask(facts.Query{Object: in.ownAccount(), Contents: true})
 			}
 			c.needs(in, ask)
 			in.eachInheritedPullSecret(func(r *reference.Reference) { c.needsOne(in, r, ask) })

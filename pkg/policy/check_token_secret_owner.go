@@ -11,7 +11,7 @@ func tokenSecretOwner() Check {
 		id: "token-secret-owner",
 		needsMore: func(in *Input, u tokenUse, ask func(facts.Query)) {
 			if u.secret.TokenSecret && u.secret.Account != "" {
-				ask(facts.Query{Object: owner(in, u), Inside: true})
+				ask(facts.Query{Object: owner(in, u), Contents: true})
 			}
 		},
 		judge: func(in *Input, u tokenUse) *fault {

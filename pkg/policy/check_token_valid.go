@@ -12,7 +12,7 @@ func tokenValid() Check {
 	c := tokenCheck{
 		id: "token-valid",
 		needsMore: func(in *Input, u tokenUse, ask func(facts.Query)) {
-			eachNamed(in, u, func(o facts.Object) { ask(facts.Query{Object: o, Inside: true}) })
+			eachNamed(in, u, func(o facts.Object) { ask(facts.Query{Object: o, Contents: true}) })
 			for _, key := range keyOf(u) {
 				ask(facts.Query{Object: key})
 			}
@@ -105,12 +105,12 @@ func verdictOn(in *Input, u tokenUse) token.Result {
 
 // TokenVerdict says what the API server would say to a token, given what is
 // known of the objects that it names.
-func TokenVerdict(held *facts.HeldToken, get func(facts.Object) facts.Fact, now time.Time) token.Result {
-	if held.Broken.Reason != "" {
-		return held.Broken
+func TokenVerdict(t *facts.SecretToken, get func(facts.Object) facts.Fact, now time.Time) token.Result {
+	if t.Broken.Reason != "" {
+		return t.Broken
 	}
-	named := facts.Named(held, get)
-	return held.Judge(&named, now)
+	named := facts.Named(t, get)
+	return t.Judge(&named, now)
 }
 
 // tokenCure tells what mends a token that is refused for a reason.

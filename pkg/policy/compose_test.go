@@ -60,7 +60,7 @@ func (w world) gather(needs func(*facts.Set) []facts.Query) *facts.Set {
 				f = w.namespace
 			default:
 			}
-			f.Inside, f.Fresh = true, true
+			f.Contents, f.Fresh = true, true
 			set.Put(queries[i].Object, f)
 		}
 	})

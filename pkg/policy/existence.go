@@ -24,7 +24,7 @@ func (e existence) needs(in *Input, ask func(facts.Query)) {
 func (existence) needsOne(in *Input, r *reference.Reference, ask func(facts.Query)) {
 	ask(facts.Query{Object: in.object(r)})
 	fact := in.fact(r)
-	if r.Kind != reference.Secret || fact.State == facts.Present || !asked(&fact) {
+	if r.Kind != reference.Secret || fact.State == facts.Present || !fact.Asked() {
 		return
 	}
 	// A second question, now that the answer to the first is known.

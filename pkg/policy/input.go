@@ -27,7 +27,7 @@ func (in *Input) object(r *reference.Reference) facts.Object {
 // object without a name.
 func (in *Input) fact(r *reference.Reference) facts.Fact {
 	if r.Nameless() {
-		return facts.Fact{State: facts.Absent, Inside: true, Fresh: true}
+		return facts.Fact{State: facts.Absent, Contents: true, Fresh: true}
 	}
 	return in.Facts.Get(in.object(r))
 }
@@ -36,6 +36,3 @@ func (in *Input) fact(r *reference.Reference) facts.Fact {
 func (in *Input) finding(r *reference.Reference, path string, state facts.State, text string) Finding {
 	return Finding{Path: path, Object: in.object(r), State: state, Message: text}
 }
-
-// asked reports whether anybody has looked the object up.
-func asked(f *facts.Fact) bool { return f.State != facts.Unknown || f.Why != facts.NotAsked }

@@ -25,7 +25,7 @@ func (k keyExistence) needs(in *Input, ask func(facts.Query)) {
 		// refusal rests on what an index held.
 		fresh := !fact.Fresh && slices.ContainsFunc(keys, func(key string) bool { return inBinary(r, &fact, key) })
 		ask(facts.Query{Object: in.object(r), Keys: keys, Fresh: fresh})
-		if r.Kind == reference.Secret && fact.State == facts.Unknown && asked(&fact) {
+		if r.Kind == reference.Secret && fact.State == facts.Unknown && fact.Asked() {
 			in.eachProvider(func(class facts.Object) { ask(facts.Query{Object: class}) })
 		}
 	})

@@ -107,7 +107,7 @@ func (m *matching) needs(set *facts.Set) []facts.Query {
 		return nil
 	}
 	namespace := facts.Query{Object: m.namespace()}
-	if f := set.Get(namespace.Object); asked(&f) {
+	if f := set.Get(namespace.Object); f.Asked() {
 		return nil
 	}
 	return []facts.Query{namespace}

@@ -110,7 +110,7 @@ func subject(r *reference.Reference, quote func(string) string) string {
 
 func whyText(why facts.Why) string {
 	switch why {
-	case facts.NotAsked:
+	case facts.NoReason:
 		return "not asked"
 	case facts.Declared:
 		return "declared unknown"
@@ -118,7 +118,7 @@ func whyText(why facts.Why) string {
 		return "not among the manifests"
 	case facts.Unauthorized:
 		return "Tokenward's own token is refused"
-	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed, facts.Unsettled:
+	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed, facts.Unsettled, facts.TooManyReferences, facts.TooManyLookups:
 	}
 	return string(why)
 }
@@ -135,7 +135,11 @@ func whyCure(why facts.Why) string {
 		return "Declare it present or absent to know."
 	case facts.NotGiven:
 		return "Give its manifest, too, to know."
-	case facts.NotAsked, facts.Timeout, facts.Throttled, facts.Failed, facts.Unsettled:
+	case facts.TooManyReferences:
+		return "Refer to fewer objects."
+	case facts.TooManyLookups:
+		return "Try again in a moment."
+	case facts.NoReason, facts.Timeout, facts.Throttled, facts.Failed, facts.Unsettled:
 	}
 	return "Try again; if it stays so, see Tokenward's log."
 }

@@ -44,7 +44,7 @@ func (in *Input) ownAccount() facts.Object {
 // asksAutomount asks for the account where it decides on the token volume.
 func (in *Input) asksAutomount(ask func(facts.Query)) {
 	if in.Pod.AsWritten() && in.Pod.Spec.AutomountServiceAccountToken == nil {
-		ask(facts.Query{Object: in.ownAccount(), Inside: true})
+		ask(facts.Query{Object: in.ownAccount(), Contents: true})
 	}
 }
 

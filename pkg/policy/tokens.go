@@ -13,7 +13,7 @@ import (
 type tokenUse struct {
 	ref    *reference.Reference
 	secret *facts.Secret
-	token  *facts.HeldToken // nil where no token comes with the reference
+	token  *facts.SecretToken // nil where no token comes with the reference
 }
 
 // brings reports whether a key of the Secret comes with the reference: all of
@@ -142,8 +142,8 @@ func (in *Input) usedSecrets(to []UsedSecret) []UsedSecret {
 // askSecrets asks what those Secrets hold.
 func (in *Input) askSecrets(ask func(facts.Query)) {
 	for i := range in.Secrets {
-		if s := &in.Secrets[i]; !s.Fact.Inside {
-			ask(facts.Query{Object: in.object(s.Reference), Inside: true})
+		if s := &in.Secrets[i]; !s.Fact.Contents {
+			ask(facts.Query{Object: in.object(s.Reference), Contents: true})
 		}
 	}
 }
@@ -162,9 +162,9 @@ func (c tokenCheck) needs(in *Input, ask func(facts.Query)) {
 			if f == nil || (f.state != facts.Present && !in.UnknownDenies) || !f.confirmed(in, ask) {
 				return
 			}
-			ask(facts.Query{Object: in.object(s.Reference), Inside: true, Fresh: true, Generation: f.shown(in)})
+			ask(facts.Query{Object: in.object(s.Reference), Contents: true, Fresh: true, Generation: f.shown(in)})
 			for _, o := range f.rests {
-				ask(facts.Query{Object: o, Inside: true, Fresh: true})
+				ask(facts.Query{Object: o, Contents: true, Fresh: true})
 			}
 		})
 	}
@@ -177,7 +177,7 @@ func (c tokenCheck) askMore(in *Input, u tokenUse, ask func(facts.Query)) (all b
 	if c.needsMore != nil {
 		c.needsMore(in, u, func(q facts.Query) {
 			known := in.Facts.Get(q.Object)
-			all = all && asked(&known)
+			all = all && known.Asked()
 			ask(q)
 		})
 	}

@@ -28,7 +28,7 @@ func denies(s Source) bool {
 	plan := s.Snapshot().Plan(&policy.Attributes{Operation: admissionv1.Create, Namespace: "shop", Now: time.Now(), Pod: workload.OfPod(pod)})
 	set := facts.Collect(plan.Needs, func(open []facts.Query, set *facts.Set) {
 		for _, q := range open {
-			set.Put(q.Object, facts.Fact{State: facts.Absent, Inside: true, Fresh: true})
+			set.Put(q.Object, facts.Fact{State: facts.Absent, Contents: true, Fresh: true})
 		}
 	})
 	verdict := plan.Judge(set)

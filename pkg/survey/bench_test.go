@@ -53,7 +53,7 @@ func benchJudgement(b *testing.B, siblings bool) {
 		v.listing.Add(reference.ServiceAccount, a, cluster.ServiceAccount(a))
 	}
 	for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap, reference.ServiceAccount, facts.Namespace} {
-		v.listing.SetListed(kind, "", facts.NotAsked)
+		v.listing.SetListed(kind, "", facts.NoReason)
 	}
 	b.ReportAllocs()
 	n, began := 0, cpuTime(b)

@@ -42,7 +42,7 @@ const jwtPattern = `eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16
 type embeddedToken struct {
 	object     report.Ref
 	key        string
-	held       facts.HeldToken
+	token      facts.SecretToken
 	calico     bool // in the configuration of Calico
 	kubeconfig bool // in a kubeconfig
 }
@@ -67,7 +67,7 @@ func (e *embedded) visit(kind reference.Kind, owner metav1.Object, key string, v
 			continue
 		}
 		n++
-		e.found = append(e.found, embeddedToken{object: object, key: key, held: e.read(candidate), calico: calico, kubeconfig: kubeconfig})
+		e.found = append(e.found, embeddedToken{object: object, key: key, token: e.read(candidate), calico: calico, kubeconfig: kubeconfig})
 	}
 	if kubeconfig && n == 0 {
 		e.addCertificate(object, key, value)
@@ -80,16 +80,16 @@ func (e *embedded) isTokenSecret(object report.Ref) bool {
 }
 
 // read reduces a token to what can be kept.
-func (e *embedded) read(value []byte) facts.HeldToken {
+func (e *embedded) read(value []byte) facts.SecretToken {
 	t, err := token.Parse(value)
 	if err != nil {
 		broken := token.Result{Verdict: token.Invalid, Reason: token.Malformed}
 		if parse, ok := err.(*token.ParseError); ok { //nolint:errorlint // Parse promises the type
 			broken = parse.Result()
 		}
-		return facts.HeldToken{Broken: broken}
+		return facts.SecretToken{Broken: broken}
 	}
-	return facts.HeldToken{Checked: token.Check(t, e.verifier.trust.Trust().Keys())}
+	return facts.SecretToken{Checked: token.Check(t, e.verifier.trust.Trust().Keys())}
 }
 
 func isKubeconfig(value []byte) bool {
@@ -151,12 +151,12 @@ func (e *embedded) report(ctx context.Context) ([]report.Embedded, error) {
 	reported := e.certificates
 	for i := range e.found {
 		f := &e.found[i]
-		result, err := e.verifier.verdict(ctx, &f.held)
+		result, err := e.verifier.verdict(ctx, &f.token)
 		if err != nil {
 			return nil, err
 		}
 		out := report.Embedded{
-			Object: f.object, Key: f.key, What: "token", Account: accountName{f.held.Claims.Namespace, f.held.Claims.ServiceAccount.Name}.String(),
+			Object: f.object, Key: f.key, What: "token", Account: accountName{f.token.Claims.Namespace, f.token.Claims.ServiceAccount.Name}.String(),
 			Verdict: result.Verdict.String(), Why: result.Reason.Text(),
 		}
 		if f.kubeconfig {

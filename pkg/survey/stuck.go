@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +15,7 @@ import (
 	"tokenward.dev/tokenward/pkg/evaluate"
 	"tokenward.dev/tokenward/pkg/listing"
 	"tokenward.dev/tokenward/pkg/policy"
+	"tokenward.dev/tokenward/pkg/printable"
 	"tokenward.dev/tokenward/pkg/report"
 )
 
@@ -97,7 +96,7 @@ func latest(known []event, e *corev1.Event) []event {
 	if e.Series != nil && e.Series.LastObservedTime.After(last) {
 		last = e.Series.LastObservedTime.Time
 	}
-	fresh := event{reason: e.Reason, message: oneLine(e.Message), last: last}
+	fresh := event{reason: e.Reason, message: printable.Text(e.Message, maxEventText), last: last}
 	at := slices.IndexFunc(known, func(k event) bool { return k.reason == e.Reason })
 	switch {
 	case at < 0:
@@ -110,21 +109,6 @@ func latest(known []event, e *corev1.Event) []event {
 
 // maxEventText bounds what is quoted of an event.
 const maxEventText = 300
-
-// oneLine is for text that anybody may have written: a terminal must not obey it.
-func oneLine(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, text)
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > maxEventText {
-		text = strings.ToValidUTF8(text[:maxEventText], "") + "..."
-	}
-	return text
-}
 
 // causes says what a stuck pod waits for, the most certain first.
 func causes(findings []evaluate.Finding, events []event) []string {

@@ -120,7 +120,7 @@ func tolerate(what string, err error) ([]listing.Refusal, error) {
 	switch cluster.WhyNot(err) {
 	case facts.Forbidden:
 		return []listing.Refusal{{What: what, Err: err}}, nil
-	case facts.NotAsked, facts.NotServed:
+	case facts.NoReason, facts.NotServed:
 		return nil, nil
 	default:
 		return nil, fmt.Errorf("%s: %w", what, err)

@@ -44,7 +44,7 @@ func (t *tokenless) wants(o *listing.Item) bool {
 		return *mount
 	}
 	f, _ := t.listing.Lookup(&facts.Query{
-		Object: facts.Object{Kind: reference.ServiceAccount, Namespace: o.Namespace, Name: o.Pod.Spec.ServiceAccountName}, Inside: true,
+		Object: facts.Object{Kind: reference.ServiceAccount, Namespace: o.Namespace, Name: o.Pod.Spec.ServiceAccountName}, Contents: true,
 	}, time.Time{})
 	return f.State == facts.Present && (f.Account == nil || f.Account.Automount == nil || *f.Account.Automount)
 }

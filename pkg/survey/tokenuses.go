@@ -46,21 +46,21 @@ type tokenUseKey struct {
 type tokenUse struct {
 	workload report.Ref
 	pods     int
-	last     types.UID        // of the pods: the one that was counted last
-	held     *facts.HeldToken // nil for a projected token
+	last     types.UID          // of the pods: the one that was counted last
+	token    *facts.SecretToken // nil for a projected token
 	kind     string
 }
 
 // visit notes the tokens that a pod uses.
 func (u *tokenUses) visit(o *listing.Item, top report.Ref, references []reference.Reference) {
 	holds := map[accountName]bool{}
-	note := func(key tokenUseKey, kind string, held *facts.HeldToken) {
+	note := func(key tokenUseKey, kind string, t *facts.SecretToken) {
 		if key.account.name != "" {
 			holds[key.account] = true
 		}
 		use := u.found[key]
 		if use == nil {
-			use = &tokenUse{workload: top, held: held, kind: kind}
+			use = &tokenUse{workload: top, token: t, kind: kind}
 			u.found[key] = use
 		}
 		if use.pods == 0 || use.last != o.Meta.GetUID() {
@@ -74,12 +74,12 @@ func (u *tokenUses) visit(o *listing.Item, top report.Ref, references []referenc
 	for i := range references {
 		r := &references[i]
 		secret, tokens := u.tokens(o.Namespace, r)
-		for _, held := range tokens {
-			account := accountName{held.Claims.Namespace, held.Claims.ServiceAccount.Name}
+		for _, t := range tokens {
+			account := accountName{t.Claims.Namespace, t.Claims.ServiceAccount.Name}
 			if account.name == "" && secret.TokenSecret {
 				account = accountName{o.Namespace, secret.Account}
 			}
-			note(tokenUseKey{workload: top.UID, secret: o.Namespace + "/" + r.Name, key: held.Key, account: account}, held.Claims.Kind.String(), held)
+			note(tokenUseKey{workload: top.UID, secret: o.Namespace + "/" + r.Name, key: t.Key, account: account}, t.Claims.Kind.String(), t)
 		}
 		if len(tokens) > 0 {
 			reaching = append(reaching, *r)
@@ -93,7 +93,7 @@ func (u *tokenUses) visit(o *listing.Item, top report.Ref, references []referenc
 
 // tokens returns the tokens that a reference brings into a pod, and the Secret that
 // they are in.
-func (u *tokenUses) tokens(namespace string, r *reference.Reference) (*facts.Secret, []*facts.HeldToken) {
+func (u *tokenUses) tokens(namespace string, r *reference.Reference) (*facts.Secret, []*facts.SecretToken) {
 	if r.Kind != reference.Secret || r.Unused || (r.Use != reference.UseVolume && r.Use != reference.UseEnv && r.Use != reference.UseEnvFrom) {
 		return nil, nil
 	}
@@ -101,11 +101,11 @@ func (u *tokenUses) tokens(namespace string, r *reference.Reference) (*facts.Sec
 	if secret == nil {
 		return nil, nil
 	}
-	var tokens []*facts.HeldToken
+	var tokens []*facts.SecretToken
 	for i := range secret.Tokens {
-		held := &secret.Tokens[i]
-		if len(r.Keys) == 0 || slices.ContainsFunc(r.Keys, func(k reference.Key) bool { return k.Name == held.Key }) {
-			tokens = append(tokens, held)
+		t := &secret.Tokens[i]
+		if len(r.Keys) == 0 || slices.ContainsFunc(r.Keys, func(k reference.Key) bool { return k.Name == t.Key }) {
+			tokens = append(tokens, t)
 		}
 	}
 	return secret, tokens
@@ -141,8 +141,8 @@ func (u *tokenUses) report(ctx context.Context, v *verifier) ([]report.TokenUse,
 			Workload: use.workload, Pods: use.pods, Secret: key.secret, Key: key.key, Account: key.account.String(),
 			Kind: use.kind, Verdict: token.Valid.String(),
 		}
-		if use.held != nil {
-			result, err := v.verdict(ctx, use.held)
+		if use.token != nil {
+			result, err := v.verdict(ctx, use.token)
 			if err != nil {
 				return nil, err
 			}

@@ -28,12 +28,12 @@ func (v *verifier) confirm(ctx context.Context, objects []facts.Object) error {
 
 // verdict says what the API server would say to a token. Objects that were not
 // listed are read; a verdict that it is dead rests on live reads alone.
-func (v *verifier) verdict(ctx context.Context, held *facts.HeldToken) (token.Result, error) {
+func (v *verifier) verdict(ctx context.Context, t *facts.SecretToken) (token.Result, error) {
 	var result token.Result
 	for range 2 {
 		var doubtful []facts.Object
-		result = policy.TokenVerdict(held, func(o facts.Object) facts.Fact {
-			f, sure := v.listing.Lookup(&facts.Query{Object: o, Inside: true}, v.now)
+		result = policy.TokenVerdict(t, func(o facts.Object) facts.Fact {
+			f, sure := v.listing.Lookup(&facts.Query{Object: o, Contents: true}, v.now)
 			if !sure {
 				doubtful = append(doubtful, o)
 			}

@@ -104,7 +104,7 @@ func whyUnknown(name token.StepName, c *token.Claims, set *facts.Set) facts.Why 
 		kinds := map[token.StepName]reference.Kind{
 			token.StepAccount: reference.ServiceAccount, token.StepSecret: reference.Secret, token.StepPod: facts.Pod, token.StepNode: facts.Node,
 		}
-		if f := set.Get(o); o.Kind == kinds[name] && f.Why != facts.NotAsked {
+		if f := set.Get(o); o.Kind == kinds[name] && f.Why != facts.NoReason {
 			why = f.Why
 		}
 	})

@@ -256,7 +256,7 @@ func (k *liveKeys) keys(ctx context.Context, t *token.Token, notify func(string)
 
 func (k *liveKeys) gather(ctx context.Context, t *token.Checked) *facts.Set {
 	var queries []facts.Query
-	facts.NamedBy(&t.Claims, func(o facts.Object) { queries = append(queries, facts.Query{Object: o, Inside: true}) })
+	facts.NamedBy(&t.Claims, func(o facts.Object) { queries = append(queries, facts.Query{Object: o, Contents: true}) })
 	var set facts.Set
 	for i, answer := range k.client.Answer(ctx, queries) {
 		set.Put(queries[i].Object, answer)
@@ -285,7 +285,7 @@ func (o *verifyOptions) verify(cmd *cobra.Command, f *tokentext.Found, source ke
 	if checked.Signature.Reason != token.ForeignIssuer {
 		set = source.gather(cmd.Context(), &checked)
 	}
-	named := facts.Named(&facts.HeldToken{Checked: checked}, set.Get)
+	named := facts.Named(&facts.SecretToken{Checked: checked}, set.Get)
 	now := o.now()
 	for _, s := range token.Steps(t, keys, &named, now) {
 		v.Steps = append(v.Steps, o.step(s, t, set, now))

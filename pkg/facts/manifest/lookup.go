@@ -31,7 +31,7 @@ func (c *Cluster) Lookup(q *facts.Query, now time.Time) (f facts.Fact, told bool
 	o := c.objects[q.Object]
 	if told = o != nil; !told {
 		if by := c.provider(q.Object); by != "" {
-			return facts.Fact{State: facts.Present, Provided: by, Keys: unknownKeys(q.Keys), Inside: true, Fresh: true}, true
+			return facts.Fact{State: facts.Present, Provided: by, Keys: unknownKeys(q.Keys), Contents: true, Fresh: true}, true
 		}
 		o = implied(q.Object)
 	}
@@ -63,8 +63,8 @@ func (c *Cluster) factOf(q *facts.Query, o *object) facts.Fact {
 		}
 		f.Keys, f.Binary = o.keyStates(q.Keys), o.binary
 		f.UID, f.Deleting, f.Account = o.uid, o.deleting, o.account
-		f.Inside, f.Fresh = true, true
-		if o.secret != nil && q.Inside {
+		f.Contents, f.Fresh = true, true
+		if o.secret != nil && q.Contents {
 			f.Secret = facts.ReadSecret(o.secret, c.Keys, func(ca []byte) facts.State { return c.trusts(q.Namespace, ca) })
 		}
 	}

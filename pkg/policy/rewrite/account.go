@@ -49,7 +49,7 @@ func (p *pass) unset(came, target string) bool {
 func (p *pass) clientSetNone() bool { return p.plan.owned.told() && !p.plan.owned.account() }
 
 func (p *pass) lookAccount(name string) facts.Fact {
-	return p.look(facts.Query{Object: facts.Object{Kind: reference.ServiceAccount, Namespace: p.namespace(), Name: name}, Inside: true})
+	return p.look(facts.Query{Object: facts.Object{Kind: reference.ServiceAccount, Namespace: p.namespace(), Name: name}, Contents: true})
 }
 
 // tryAccount changes the account, if the ServiceAccount plugin will be content.

@@ -241,12 +241,9 @@ func (p *pass) run() {
 func (p *pass) look(q facts.Query) facts.Fact {
 	p.ask(q)
 	f := p.set.Get(q.Object)
-	p.open = p.open || !asked(&f) || (q.Inside && f.State == facts.Present && !f.Inside)
+	p.open = p.open || !f.Asked() || (q.Contents && f.State == facts.Present && !f.Contents)
 	return f
 }
-
-// asked reports whether anybody has looked the object up.
-func asked(f *facts.Fact) bool { return f.State != facts.Unknown || f.Why != facts.NotAsked }
 
 func (p *pass) namespace() string { return p.plan.review.Namespace }
 

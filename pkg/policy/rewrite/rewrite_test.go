@@ -24,7 +24,7 @@ const shop = "shop"
 
 // inShop is what there is in the namespace of the tests.
 func inShop(o facts.Object) facts.Fact {
-	present := facts.Fact{State: facts.Present, Inside: true, Fresh: true}
+	present := facts.Fact{State: facts.Present, Contents: true, Fresh: true}
 	mounts := false
 	switch o {
 	case facts.Object{Kind: reference.ServiceAccount, Namespace: shop, Name: "default"}:
@@ -41,7 +41,7 @@ func inShop(o facts.Object) facts.Fact {
 		present.Secret = &facts.Secret{}
 	case facts.Object{Kind: reference.ConfigMap, Namespace: shop, Name: reference.RootCA}:
 	default:
-		return facts.Fact{State: facts.Absent, Inside: true, Fresh: true}
+		return facts.Fact{State: facts.Absent, Contents: true, Fresh: true}
 	}
 	return present
 }

@@ -74,7 +74,7 @@ func (p *pass) leaveVolume(c Change, m *policy.Mutation, secret, why string) {
 // judgeVolume tells whether a volume is of a token Secret, and why it can't be
 // rewritten; "" if it can.
 func (p *pass) judgeVolume(v *corev1.Volume, missing bool) (why string, mine bool) {
-	f := p.look(facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: p.namespace(), Name: v.Secret.SecretName}, Inside: true})
+	f := p.look(facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: p.namespace(), Name: v.Secret.SecretName}, Contents: true})
 	switch {
 	case p.open:
 		return "", false
@@ -214,7 +214,7 @@ func (p *pass) leaveOthers() {
 		default:
 			continue
 		}
-		f := p.look(facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: p.namespace(), Name: r.Name}, Inside: true})
+		f := p.look(facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: p.namespace(), Name: r.Name}, Contents: true})
 		if p.open || !f.Known() || f.Secret == nil || !f.Secret.TokenSecret {
 			continue
 		}
