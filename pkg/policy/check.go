@@ -53,6 +53,8 @@ type Input struct {
 	// UnknownDenies is set where a policy denies for what is unknown, so that such
 	// a finding must be confirmed, too.
 	UnknownDenies bool
+
+	providers providers
 }
 
 // Parameters are the parameters of a check with defaults filled in. They are

@@ -69,9 +69,10 @@ func (in *Input) findDefaultToken(id string, report func(Finding)) {
 // projectsToken tells whether a container of the pod mounts a projected token,
 // or will once the API server has added it.
 func (in *Input) projectsToken(pod *workload.Pod) facts.State {
+	volumes := volumesOf(pod)
 	for _, c := range tokenContainers(pod) {
 		if slices.ContainsFunc(c.mounts, func(m corev1.VolumeMount) bool {
-			v := volumeNamed(pod, m.Name)
+			v := volumes[m.Name]
 			return v != nil && givesToken(v)
 		}) {
 			return facts.Present

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 
@@ -66,17 +67,22 @@ func takesTokenVolume(pod *workload.Pod) bool {
 
 // findMountedTokens reports projected tokens that a container mounts.
 func (in *Input) findMountedTokens(id string, report func(Finding)) {
+	mounted := mountedIn(&in.Pod)
+	var before podVolumes // those that a container mounted
+	if in.Old != nil {
+		before = volumesOf(in.Old)
+		was := mountedIn(in.Old)
+		maps.DeleteFunc(before, func(name string, _ *corev1.Volume) bool { return !was[name] })
+	}
 	for i := range in.Pod.Spec.Volumes {
 		v := &in.Pod.Spec.Volumes[i]
 		at, audience := projectedToken(v)
-		if at < 0 || !mounts(&in.Pod, v.Name) {
+		if at < 0 || !mounted[v.Name] {
 			continue
 		}
-		if old := in.Old; old != nil && mounts(old, v.Name) {
-			if before := volumeNamed(old, v.Name); before != nil {
-				if place, aud := projectedToken(before); place >= 0 && aud == audience {
-					continue // an UPDATE did not change it
-				}
+		if old := before[v.Name]; old != nil {
+			if place, aud := projectedToken(old); place >= 0 && aud == audience {
+				continue // an UPDATE did not change it
 			}
 		}
 		state := facts.Present
@@ -114,9 +120,14 @@ func projectedToken(v *corev1.Volume) (source int, audience string) {
 	return source, audience
 }
 
-// mounts reports whether any container mounts a volume, ephemeral ones included.
-func mounts(pod *workload.Pod, volume string) bool {
-	named := func(m corev1.VolumeMount) bool { return m.Name == volume }
-	return slices.ContainsFunc(tokenContainers(pod), func(c tokenContainer) bool { return slices.ContainsFunc(c.mounts, named) }) ||
-		slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return slices.ContainsFunc(c.VolumeMounts, named) })
+// mountedIn returns the names of the volumes that a container mounts, ephemeral ones
+// included.
+func mountedIn(pod *workload.Pod) map[string]bool {
+	out := map[string]bool{}
+	reference.EachContainer(&pod.Spec, func(_ string, c *corev1.Container) {
+		for i := range c.VolumeMounts {
+			out[c.VolumeMounts[i].Name] = true
+		}
+	})
+	return out
 }

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"slices"
-
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
 )
@@ -24,10 +22,11 @@ off. Turn the check on by a policy that selects the pods which need a token.`,
 			if in.Old != nil && !in.Pod.Template {
 				return // neither containers nor volumes of a pod can change
 			}
+			volumes, before := volumesOf(&in.Pod), in.hadTokenFiles()
 			for _, c := range tokenContainers(&in.Pod) {
-				state := in.hasTokenFile(&in.Pod, &c)
+				state := in.hasTokenFile(&in.Pod, volumes, &c)
 				at := c.path(&in.Pod)
-				if state == facts.Present || in.hadTokenFile(at, state) {
+				if was, known := before[at]; state == facts.Present || (known && was == state) {
 					continue
 				}
 				report(Finding{Path: at, Object: in.ownAccount(), State: state, Message: message(id, func(quote func(string) string) string {
@@ -45,12 +44,15 @@ off. Turn the check on by a policy that selects the pods which need a token.`,
 	}
 }
 
-// hadTokenFile reports whether the old template was no better.
-func (in *Input) hadTokenFile(path string, state facts.State) bool {
+// hadTokenFiles returns by the path of each container of the old template whether it
+// had the token.
+func (in *Input) hadTokenFiles() map[string]facts.State {
 	if in.Old == nil {
-		return false
+		return nil
 	}
-	return slices.ContainsFunc(tokenContainers(in.Old), func(c tokenContainer) bool {
-		return c.path(in.Old) == path && in.hasTokenFile(in.Old, &c) == state
-	})
+	had, volumes := map[string]facts.State{}, volumesOf(in.Old)
+	for _, c := range tokenContainers(in.Old) {
+		had[c.path(in.Old)] = in.hasTokenFile(in.Old, volumes, &c)
+	}
+	return had
 }

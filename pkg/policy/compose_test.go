@@ -30,7 +30,7 @@ func webPod() *corev1.Pod {
 	}
 }
 
-func compilePolicies(t *testing.T, specs ...string) []*Policy {
+func compilePolicies(t testing.TB, specs ...string) []*Policy {
 	t.Helper()
 	var docs []string
 	for i, spec := range specs {

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"slices"
 	"strings"
 
 	"tokenward.dev/tokenward/pkg/facts"
@@ -27,8 +26,7 @@ func (existence) needsOne(in *Input, r *reference.Reference, ask func(facts.Quer
 	if r.Kind != reference.Secret || fact.State == facts.Present || !fact.Asked() {
 		return
 	}
-	// A second question, now that the answer to the first is known.
-	in.eachProvider(func(class facts.Object) { ask(facts.Query{Object: class}) })
+	in.providers.wanted = true // a second question, now that the answer to the first is known
 	if fact.State == facts.Absent && wasOwnToken(in, r) {
 		ask(facts.Query{Object: tokenSecretsOf(in)})
 	}
@@ -67,31 +65,68 @@ func (e existence) absent(in *Input, r *reference.Reference, report func(Finding
 	}
 }
 
+// providers are the SecretProviderClasses that containers mount, with what is known
+// of them.
+type providers struct {
+	classes []facts.Object
+	makes   map[string]bool // Secrets, by name
+	// undecided is a class of which it is unknown what it makes; nil if there is none.
+	undecided *facts.Object
+	wanted    bool // a check wants to know
+}
+
+// findProviders finds the classes.
+func (in *Input) findProviders() {
+	seen := map[facts.Object]bool{}
+	for i := range in.References {
+		if r := &in.References[i]; r.Kind == reference.SecretProviderClass && !r.Unused && !seen[in.object(r)] {
+			seen[in.object(r)] = true
+			in.providers.classes = append(in.providers.classes, in.object(r))
+		}
+	}
+}
+
+// useFacts takes over what is known of the classes.
+func (p *providers) useFacts(set *facts.Set) {
+	if len(p.classes) == 0 {
+		return
+	}
+	p.makes, p.undecided, p.wanted = map[string]bool{}, nil, false
+	for i := range p.classes {
+		f := set.Get(p.classes[i])
+		if f.State == facts.Present {
+			for _, name := range f.Names {
+				p.makes[name] = true
+			}
+		}
+		if (f.State == facts.Unknown || f.Why == facts.NotGiven) && p.undecided == nil {
+			p.undecided = &p.classes[i]
+		}
+	}
+}
+
+// ask asks for the classes if a check wants to know.
+func (p *providers) ask(ask func(facts.Query)) {
+	if !p.wanted {
+		return
+	}
+	for _, class := range p.classes {
+		ask(facts.Query{Object: class})
+	}
+}
+
 // provided returns whether something known makes a Secret when the pod starts:
 // the Secrets Store CSI driver makes those that a mounted SecretProviderClass
 // lists in secretObjects. Where that is unknown it returns the class.
 func (in *Input) provided(r *reference.Reference) (facts.State, facts.Object) {
-	state, undecided := facts.Absent, facts.Object{}
-	if r.Kind != reference.Secret || r.Nameless() {
-		return state, undecided
+	switch p := &in.providers; {
+	case r.Kind != reference.Secret || r.Nameless():
+	case p.makes[r.Name]:
+		return facts.Present, facts.Object{}
+	case p.undecided != nil:
+		return facts.Unknown, *p.undecided
 	}
-	in.eachProvider(func(class facts.Object) {
-		switch f := in.Facts.Get(class); {
-		case f.State == facts.Present && slices.Contains(f.Names, r.Name):
-			state = facts.Present
-		case (f.State == facts.Unknown || f.Why == facts.NotGiven) && state == facts.Absent:
-			state, undecided = facts.Unknown, class
-		}
-	})
-	return state, undecided
-}
-
-func (in *Input) eachProvider(visit func(class facts.Object)) {
-	for i := range in.References {
-		if r := &in.References[i]; r.Kind == reference.SecretProviderClass && !r.Unused {
-			visit(in.object(r))
-		}
-	}
+	return facts.Absent, facts.Object{}
 }
 
 // wasOwnToken reports whether the name is one that token Secrets of the pod's

@@ -5,7 +5,6 @@ import (
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
-	"tokenward.dev/tokenward/pkg/reference"
 )
 
 // ruling is a finding with what the policies made of it.
@@ -24,14 +23,18 @@ func (p *Plan) Judge(set *facts.Set) Verdict {
 	p.settle(set)
 	p.useFacts(set)
 	var rulings []ruling
-	first := 0 // ruling of the check at hand
+	var places map[string]int // of the rulings of the check at hand, by path
+	first := 0                // of them
 	for i := range p.trials {
 		again := i > 0 && p.trials[i].check == p.trials[i-1].check
 		if !again {
-			first = len(rulings)
+			first, places = len(rulings), map[string]int{}
 		}
-		if rulings = p.try(&p.trials[i], rulings); again {
+		if rulings = p.try(&p.trials[i], rulings, places); again {
 			p.inFieldOrder(rulings[first:])
+			for j := first; j < len(rulings); j++ {
+				places[rulings[j].finding.Path] = j
+			}
 		}
 	}
 	return p.verdict(rulings)
@@ -39,25 +42,26 @@ func (p *Plan) Judge(set *facts.Set) Verdict {
 
 // inFieldOrder sorts what trials of one check with different parameters found.
 func (p *Plan) inFieldOrder(rulings []ruling) {
-	place := func(r *ruling) int {
-		return slices.IndexFunc(p.input.References, func(ref reference.Reference) bool { return ref.Path == r.finding.Path })
+	fields := make(map[string]int, len(p.input.References))
+	for i := range p.input.References {
+		fields[p.input.References[i].Path] = i + 1 // 0 is no reference's
 	}
-	slices.SortStableFunc(rulings, func(a, b ruling) int { return place(&a) - place(&b) })
+	slices.SortStableFunc(rulings, func(a, b ruling) int { return fields[a.finding.Path] - fields[b.finding.Path] })
 }
 
 // try evaluates one trial. A finding that an earlier trial of the same check
-// had, with other parameters, gets the stronger of the two rulings.
-func (p *Plan) try(t *trial, rulings []ruling) []ruling {
+// had, with other parameters, gets the stronger of the two rulings. places has the
+// rulings of that check by path.
+func (p *Plan) try(t *trial, rulings []ruling, places map[string]int) []ruling {
 	p.input.Parameters = t.parameters
 	t.check.Find(&p.input, func(f Finding) {
 		f.Check, f.Impact = t.check.ID, t.check.Impact
 		r := p.rule(t.votes, f)
-		for i := range rulings {
-			if rulings[i].finding.Check == f.Check && rulings[i].finding.Path == f.Path {
-				rulings[i].merge(&r)
-				return
-			}
+		if i, ok := places[f.Path]; ok {
+			rulings[i].merge(&r)
+			return
 		}
+		places[f.Path] = len(rulings)
 		rulings = append(rulings, r)
 	})
 	return rulings

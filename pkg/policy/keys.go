@@ -26,7 +26,7 @@ func (k keyExistence) needs(in *Input, ask func(facts.Query)) {
 		fresh := !fact.Fresh && slices.ContainsFunc(keys, func(key string) bool { return inBinary(r, &fact, key) })
 		ask(facts.Query{Object: in.object(r), Keys: keys, Fresh: fresh})
 		if r.Kind == reference.Secret && fact.State == facts.Unknown && fact.Asked() {
-			in.eachProvider(func(class facts.Object) { ask(facts.Query{Object: class}) })
+			in.providers.wanted = true
 		}
 	})
 }

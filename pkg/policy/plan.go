@@ -70,6 +70,7 @@ func (s *Snapshot) Plan(a *Attributes) *Plan {
 		return p
 	}
 	p.input = Input{Pod: *a.Pod, Namespace: a.Namespace, Now: a.Now, References: reference.OfPod(a.Pod.Prefix, &a.Pod.Spec)}
+	p.input.findProviders()
 	if a.Operation == admissionv1.Update && a.Old != nil {
 		p.input.Old = a.Old
 		reference.MarkUnchanged(p.input.References, reference.OfPod(a.Old.Prefix, &a.Old.Spec))
@@ -103,6 +104,7 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 		p.input.Parameters, p.input.UnknownDenies = t.parameters, t.unknownDenies
 		t.check.Needs(&p.input, ask)
 	}
+	p.input.providers.ask(ask)
 	return queries.List
 }
 
@@ -126,6 +128,7 @@ func (p *Plan) settle(set *facts.Set) {
 // useFacts puts into the input what is known now.
 func (p *Plan) useFacts(set *facts.Set) {
 	p.input.Facts = set
+	p.input.providers.useFacts(set)
 	if p.readSecrets {
 		p.input.Secrets = p.input.usedSecrets(p.input.Secrets[:0])
 	}

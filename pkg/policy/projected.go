@@ -79,19 +79,22 @@ func tokenContainers(pod *workload.Pod) []tokenContainer {
 	return out
 }
 
-// volumeNamed returns a volume of the pod, or nil.
-func volumeNamed(pod *workload.Pod, name string) *corev1.Volume {
+// podVolumes are the volumes of a pod by name.
+type podVolumes map[string]*corev1.Volume
+
+func volumesOf(pod *workload.Pod) podVolumes {
+	out := make(podVolumes, len(pod.Spec.Volumes))
 	for i := range pod.Spec.Volumes {
-		if pod.Spec.Volumes[i].Name == name {
-			return &pod.Spec.Volumes[i]
+		if v := &pod.Spec.Volumes[i]; out[v.Name] == nil {
+			out[v.Name] = v
 		}
 	}
-	return nil
+	return out
 }
 
 // hasTokenFile tells whether a container finds the token where client libraries
 // look for it. What a mount of a directory above holds nobody can tell.
-func (in *Input) hasTokenFile(pod *workload.Pod, c *tokenContainer) facts.State {
+func (in *Input) hasTokenFile(pod *workload.Pod, volumes podVolumes, c *tokenContainer) facts.State {
 	above := false
 	for i := range c.mounts {
 		m := &c.mounts[i]
@@ -101,9 +104,9 @@ func (in *Input) hasTokenFile(pod *workload.Pod, c *tokenContainer) facts.State 
 		}
 		switch {
 		case at == reference.AccountDirectory:
-			return yes(providesToken(volumeNamed(pod, m.Name), m.SubPath))
+			return yes(providesToken(volumes[m.Name], m.SubPath))
 		case at == reference.AccountDirectory+"/"+tokenKey:
-			v := volumeNamed(pod, m.Name)
+			v := volumes[m.Name]
 			return yes(v != nil && (providesToken(v, "") || m.SubPath != ""))
 		case isAbove(at, reference.AccountDirectory):
 			above = true

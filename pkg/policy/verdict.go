@@ -55,7 +55,7 @@ func (p *Plan) verdict(rulings []ruling) Verdict {
 		why[u.Policy] = "; whether it matches is unknown: " + u.Why
 	}
 	var denied, policies []string
-	warned := 0
+	named := map[string]bool{} // those of policies
 	for i := range rulings {
 		r := &rulings[i]
 		if r.would.StrongerThan(v1alpha1.Off) {
@@ -69,10 +69,11 @@ func (p *Plan) verdict(rulings []ruling) Verdict {
 		case v1alpha1.Deny:
 			denied = append(denied, r.finding.line())
 			for _, name := range r.finding.Policies {
-				policies = withName(policies, name)
+				if !named[name] {
+					named[name], policies = true, append(policies, name)
+				}
 			}
 		case v1alpha1.Warn:
-			warned++
 			v.Warnings = append(v.Warnings, r.finding.line())
 		case v1alpha1.Audit:
 		}

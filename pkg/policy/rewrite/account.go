@@ -101,8 +101,9 @@ func (d *draft) replacePullSecrets(o *owned, pod *corev1.Pod, old, target *facts
 	if copied {
 		d.pullDrop = len(old.PullSecrets)
 	}
+	stays := setOf(names[d.pullDrop:])
 	for _, name := range target.PullSecrets {
-		if !slices.Contains(names[d.pullDrop:], name) {
+		if !stays[name] {
 			d.pullAdd = append(d.pullAdd, name)
 		}
 	}
@@ -115,9 +116,9 @@ func (d *draft) forbidden(pod *corev1.Pod) string {
 	if !d.target.EnforceMountable {
 		return ""
 	}
-	mountable := func(name string) bool { return slices.Contains(d.target.Mountable, name) }
+	mountable, pulls := setOf(d.target.Mountable), setOf(d.target.PullSecrets)
 	for i := range pod.Spec.Volumes {
-		if s := pod.Spec.Volumes[i].Secret; s != nil && d.projected[i] == nil && !mountable(s.SecretName) {
+		if s := pod.Spec.Volumes[i].Secret; s != nil && d.projected[i] == nil && !mountable[s.SecretName] {
 			return at("spec.volumes", i) + ".secret"
 		}
 	}
@@ -125,16 +126,24 @@ func (d *draft) forbidden(pod *corev1.Pod) string {
 	for i := range refs {
 		// The plugin passes over ephemeral containers when a pod is created.
 		inEnv := refs[i].Use == reference.UseEnv || refs[i].Use == reference.UseEnvFrom
-		if refs[i].Kind == reference.Secret && inEnv && !mountable(refs[i].Name) && !strings.HasPrefix(refs[i].Path, "spec.ephemeral") {
+		if refs[i].Kind == reference.Secret && inEnv && !mountable[refs[i].Name] && !strings.HasPrefix(refs[i].Path, "spec.ephemeral") {
 			return refs[i].Path
 		}
 	}
 	for i := range pod.Spec.ImagePullSecrets {
-		if i >= d.pullDrop && !slices.Contains(d.target.PullSecrets, pod.Spec.ImagePullSecrets[i].Name) {
+		if i >= d.pullDrop && !pulls[pod.Spec.ImagePullSecrets[i].Name] {
 			return at("spec.imagePullSecrets", i)
 		}
 	}
 	return ""
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
 }
 
 func at(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }

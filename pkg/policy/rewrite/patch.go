@@ -33,7 +33,8 @@ type draft struct {
 
 	automount *bool // nil: as it came
 
-	projected map[int]*projection // volumes, by place
+	projected     map[int]*projection // volumes, by place
+	ownsProjected bool                // no other draft has that map
 	removed   []int               // volumes, ascending
 	removal   Change              // that they are removed by
 }
@@ -43,9 +44,11 @@ func (d *draft) changed() bool {
 }
 
 func (d *draft) project(i int, to *projection) {
-	d.projected = maps.Clone(d.projected)
-	if d.projected == nil {
-		d.projected = map[int]*projection{}
+	if !d.ownsProjected {
+		d.ownsProjected, d.projected = true, maps.Clone(d.projected)
+		if d.projected == nil {
+			d.projected = map[int]*projection{}
+		}
 	}
 	d.projected[i] = to
 }

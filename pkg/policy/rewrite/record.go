@@ -44,10 +44,14 @@ func (c *Change) Conflict() bool { return strings.HasPrefix(c.Left, conflictWith
 // merge adds changes; one of the same field takes the place of the earlier.
 func merge(all, more []Change) []Change {
 	out := slices.Clone(all)
+	places := make(map[string]int, len(out))
+	for i := range out {
+		places[out[i].Path] = i
+	}
 	for _, c := range more {
-		i := slices.IndexFunc(out, func(o Change) bool { return o.Path == c.Path })
-		if i < 0 {
-			out = append(out, c)
+		i, changed := places[c.Path]
+		if !changed {
+			places[c.Path], out = len(out), append(out, c)
 			continue
 		}
 		c.From = out[i].From

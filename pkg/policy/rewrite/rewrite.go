@@ -26,6 +26,7 @@ type Plan struct {
 	snapshot *policy.Snapshot
 	review   *policy.Attributes
 	owned    owned
+	mounts   map[string][]corev1.VolumeMount // of all containers, by volume; nil until asked for
 	enforced *outcome // of the latest Needs, if it is settled
 }
 
@@ -93,9 +94,10 @@ func (p *Plan) Result(set *facts.Set) Result {
 	if record := p.recordOf(&enforced, out.Operations); record != nil {
 		out.Operations = append([]Operation{*record}, out.Operations...)
 	}
+	told := map[string]bool{"": true}
 	for i := range out.Left {
-		if w := out.Left[i].warning; w != "" && !slices.Contains(out.Warnings, w) {
-			out.Warnings = append(out.Warnings, w)
+		if w := out.Left[i].warning; !told[w] {
+			told[w], out.Warnings = true, append(out.Warnings, w)
 		}
 	}
 	out.Warnings = policy.FitWarnings(out.Warnings)
@@ -158,6 +160,7 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 			return out
 		}
 		one := pass{plan: p, set: set, ask: ask, draft: out.draft}
+		one.draft.ownsProjected = false
 		var all []policy.Mutation
 		all, out.undecided = search.Mutations(set)
 		for i := range all {
@@ -262,12 +265,20 @@ func (p *pass) leave(c Change, m *policy.Mutation, why, warning string) {
 // leftWith returns what this look and those before it have left. An account, say,
 // is not tried again once another policy's has been set.
 func (p *pass) leftWith(before []Change) []Change {
+	type wish struct{ policy, path string }
+	wanted, settled := map[string]bool{}, map[wish]bool{}
+	for i := range p.wants {
+		wanted[p.wants[i].Policy] = true
+	}
+	for i := range p.left {
+		settled[wish{p.left[i].Policy, p.left[i].Path}] = true
+	}
+	for i := range p.changes {
+		settled[wish{"", p.changes[i].Path}] = true // whoever changed it
+	}
 	left := slices.Clone(p.left)
 	for _, c := range before {
-		wanted := slices.ContainsFunc(p.wants, func(m policy.Mutation) bool { return m.Policy == c.Policy })
-		told := slices.ContainsFunc(p.left, func(o Change) bool { return o.Policy == c.Policy && o.Path == c.Path })
-		done := slices.ContainsFunc(p.changes, func(o Change) bool { return o.Path == c.Path })
-		if wanted && !told && !done {
+		if wanted[c.Policy] && !settled[wish{c.Policy, c.Path}] && !settled[wish{"", c.Path}] {
 			left = append(left, c)
 		}
 	}

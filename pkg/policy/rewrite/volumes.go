@@ -153,27 +153,26 @@ func (p *pass) namedAfterAccount(secret string) bool {
 
 // atStandardPath reports whether a volume is mounted there, and nowhere else.
 func (p *pass) atStandardPath(volume string) bool {
-	found := false
-	for _, c := range containersOf(p.pod()) {
-		for i := range c.mounts {
-			if c.mounts[i].Name != volume {
-				continue
-			}
-			if path.Clean(c.mounts[i].MountPath) != reference.AccountDirectory {
-				return false
-			}
-			found = true
-		}
-	}
-	return found
+	mounts := p.plan.mountsOf(volume)
+	elsewhere := func(m corev1.VolumeMount) bool { return path.Clean(m.MountPath) != reference.AccountDirectory }
+	return len(mounts) > 0 && !slices.ContainsFunc(mounts, elsewhere)
 }
 
 func (p *pass) bySubPath(volume string) bool {
-	return slices.ContainsFunc(containersOf(p.pod()), func(c containerMounts) bool {
-		return slices.ContainsFunc(c.mounts, func(m corev1.VolumeMount) bool {
-			return m.Name == volume && (m.SubPath != "" || m.SubPathExpr != "")
-		})
-	})
+	return slices.ContainsFunc(p.plan.mountsOf(volume), func(m corev1.VolumeMount) bool { return m.SubPath != "" || m.SubPathExpr != "" })
+}
+
+// mountsOf returns the mounts of a volume. No change touches them.
+func (p *Plan) mountsOf(volume string) []corev1.VolumeMount {
+	if p.mounts == nil {
+		p.mounts = map[string][]corev1.VolumeMount{}
+		for _, c := range containersOf(p.review.Pod.Pod) {
+			for i := range c.mounts {
+				p.mounts[c.mounts[i].Name] = append(p.mounts[c.mounts[i].Name], c.mounts[i])
+			}
+		}
+	}
+	return p.mounts[volume]
 }
 
 // containerMounts are the mounts of one container, and where it stands.
