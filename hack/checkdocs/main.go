@@ -61,7 +61,7 @@ func page(c *policy.Check) []byte {
 			fmt.Fprintf(&b, "- `%s`\n", p)
 		}
 	}
-	fmt.Fprintf(&b, "\n## In a policy\n\n```yaml\nspec:\n  checks:\n    - {name: %s, action: Deny} # \"Off\", Audit, Warn or Deny\n```\n", c.ID)
+	fmt.Fprintf(&b, "\n## In a policy\n\n```yaml\nspec:\n  checks:\n    - {name: %s, action: Deny} # None, Audit, Warn, Hold or Deny\n```\n", c.ID)
 	fmt.Fprintf(&b, "\nCases that show it: [test/cases/%s](../../test/cases/%s).\n", c.ID, c.ID)
 	return b.Bytes()
 }

@@ -79,9 +79,17 @@ func answer(uid types.UID, v *policy.Verdict) *admissionv1.AdmissionReview {
 		UID: uid, Allowed: v.Allowed, Warnings: v.Warnings, AuditAnnotations: v.AuditAnnotations(),
 	}
 	if !v.Allowed {
-		response.Result = &metav1.Status{
-			Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: v.Message,
-		}
+		response.Result = refusal(v.Message, v.Code)
 	}
 	return envelope(response)
+}
+
+// refusal is the status of what is refused.
+func refusal(message string, code int32) *metav1.Status {
+	status := &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: message}
+	if code == policy.TooManyRequests {
+		status.Code, status.Reason = http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests
+		status.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+	}
+	return status
 }

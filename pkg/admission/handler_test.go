@@ -223,9 +223,9 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"kind":"Pod"},"operation":"UPDATE","object":{"spec":null},"oldObject":{}}}`))
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"group":"apps","kind":"Deployment"},"resource":{"group":"apps","resource":"deployments"},"operation":"UPDATE","object":{"apiVersion":"apps/v1","kind":"Deployment","spec":{"template":{"spec":{"volumes":[{"secret":{"secretName":"a"}}]}}}},"oldObject":{"apiVersion":"apps/v1","kind":"Deployment","spec":{"template":7}}}}`))
-	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"group":"tokenward.dev","kind":"TokenPolicy"},"operation":"CREATE","object":{"metadata":{"name":"p"},"spec":{"matchConditions":[{"name":"c","expression":"true"}],"exemptions":[{}]}}}}`))
+	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"group":"tokenward.dev","kind":"TokenPolicy"},"operation":"CREATE","object":{"metadata":{"name":"p"},"spec":{"matchConditions":[{"name":"c","expression":"true"}],"exemptions":[{"name":"e"}]}}}}`))
 	compiler := policy.NewCompiler(policy.Checks())
-	policies, err := compiler.Parse("p", []byte(`{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {onUnknown: Deny, checks: [{name: secret-exists, action: Deny}], matchConditions: [{name: c, expression: "object.spec.containers.all(c, has(c.image)) || oldObject == null"}], mutate: {serviceAccount: {name: default, when: Always}, automountServiceAccountToken: false, longLivedTokenVolumes: {project: ExistingOrMissing}, recordAnnotation: true}}}`))
+	policies, err := compiler.Parse("p", []byte(`{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {checks: [{name: secret-exists, action: Deny, onUnknown: Deny}], matchConditions: [{name: c, expression: "object.spec.containers.all(c, has(c.image)) || oldObject == null"}], mutate: {serviceAccount: {name: default, when: Always}, automountServiceAccountToken: false, longLivedTokenVolumes: {project: ExistingOrMissing}, recordAnnotation: true}}}`))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
-// MutateHandler changes pods as policies say, before they are judged. It refuses
-// nothing.
+// MutateHandler changes pods as policies say, before they are judged. It refuses a
+// pod only where it can't be told whether a policy changes it.
 type MutateHandler struct{ Endpoint }
 
 // ServeHTTP implements http.Handler.
@@ -29,7 +29,10 @@ func (h *MutateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.record(request, &result)
 		a.review, err = patchAnswer(request.uid, &result)
 		a.outcome = "allow"
-		if len(result.Operations) > 0 {
+		switch {
+		case result.Refusal != nil:
+			a.outcome = "deny"
+		case len(result.Operations) > 0:
 			a.outcome = "patch"
 		}
 		return err
@@ -99,6 +102,9 @@ func ownedPods(body []byte) (*Request, error) {
 
 func patchAnswer(uid types.UID, result *rewrite.Result) (*admissionv1.AdmissionReview, error) {
 	response := &admissionv1.AdmissionResponse{UID: uid, Allowed: true, Warnings: result.Warnings, AuditAnnotations: result.AuditAnnotations()}
+	if r := result.Refusal; r != nil {
+		response.Allowed, response.Result = false, refusal(r.Message, r.Code)
+	}
 	if len(result.Operations) > 0 {
 		patch, err := json.Marshal(result.Operations)
 		if err != nil {

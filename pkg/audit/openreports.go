@@ -28,8 +28,6 @@ const (
 	program   = "tokenward"
 	// maxResults bounds a report: an object in etcd has 1.5 MB at most.
 	maxResults = 200
-	// defaults stands for the policy of a finding that no TokenPolicy asked for.
-	defaults = "tokenward-defaults"
 )
 
 // storedReports returns the reports in a namespace by name; nil where they can't be
@@ -201,7 +199,7 @@ func openResult(w *rollup.Workload, f *rollup.Fault, now time.Time) v1alpha1.Rep
 	if f.Action == "" {
 		policies = f.WouldPolicies
 	}
-	policy := defaults
+	policy := ""
 	if len(policies) > 0 {
 		policy = policies[0]
 	}

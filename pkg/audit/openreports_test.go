@@ -85,7 +85,7 @@ func TestReportsThatAreWritten(t *testing.T) {
 
 func TestWhatAReportMakesOfAFinding(t *testing.T) {
 	base := func(change func(*rollup.Fault)) *rollup.Fault {
-		f := &rollup.Fault{Finding: evaluate.Finding{Finding: policy.Finding{Check: "secret-exists", Impact: policy.Impact{Effect: policy.BreaksAtStart, Severity: policy.High}, State: facts.Absent, Action: tokenward.Warn, Message: "m"}}, Pods: 1}
+		f := &rollup.Fault{Finding: evaluate.Finding{Finding: policy.Finding{Check: "secret-exists", Impact: policy.Impact{Effect: policy.BreaksAtStart, Severity: policy.High}, State: facts.Absent, Action: tokenward.Warn, Policies: []string{policy.DefaultName}, Message: "m"}}, Pods: 1}
 		change(f)
 		return f
 	}
@@ -96,15 +96,15 @@ func TestWhatAReportMakesOfAFinding(t *testing.T) {
 		severity v1alpha1.ResultSeverity
 		policy   string
 	}{
-		{"a default that warns", base(func(*rollup.Fault) {}), "warn", "high", "tokenward-defaults"},
+		{"the default that warns", base(func(*rollup.Fault) {}), "warn", "high", policy.DefaultName},
 		{"a policy that denies is scored", base(func(f *rollup.Fault) { f.Action, f.Policies = tokenward.Deny, []string{"p"} }), "fail", "high", "p"},
-		{"what pods are stuck for", base(func(f *rollup.Fault) { f.Stuck = 1 }), "warn", "critical", "tokenward-defaults"},
-		{"what is unknown could not be evaluated", base(func(f *rollup.Fault) { f.State = facts.Unknown }), "error", "info", "tokenward-defaults"},
-		{"what is exempted is skipped", base(func(f *rollup.Fault) { f.Exempted = "moves" }), "skip", "high", "tokenward-defaults"},
+		{"what pods are stuck for", base(func(f *rollup.Fault) { f.Stuck = 1 }), "warn", "critical", policy.DefaultName},
+		{"what is unknown could not be evaluated", base(func(f *rollup.Fault) { f.State = facts.Unknown }), "error", "info", policy.DefaultName},
+		{"what is exempted is skipped", base(func(f *rollup.Fault) { f.Exempted = "moves" }), "skip", "high", policy.DefaultName},
 		{"a policy in dry run alone", base(func(f *rollup.Fault) { f.Action, f.Would, f.WouldPolicies = "", tokenward.Deny, []string{"trial"} }), "warn", "high", "trial"},
 		{"what breaks nothing", base(func(f *rollup.Fault) {
 			f.Impact, f.State = policy.Impact{Effect: policy.BreaksNothing, Severity: policy.Low}, facts.Present
-		}), "warn", "low", "tokenward-defaults"},
+		}), "warn", "low", policy.DefaultName},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -57,7 +57,7 @@ type File struct {
 	FirstMet  map[string]metav1.Time    `json:"firstMet,omitempty"`
 	Published map[string]PublishedTimes `json:"published,omitempty"`
 	Issuers   []string                  `json:"issuers,omitempty"`
-	// Policies are TokenPolicies; without them the built-in defaults hold.
+	// Policies are TokenPolicies; the built-in one holds unless one is named default.
 	Policies []json.RawMessage `json:"policies,omitempty"`
 	// DryRun is the server's --dry-run.
 	DryRun bool `json:"dryRun,omitempty"`

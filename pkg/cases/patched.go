@@ -45,6 +45,9 @@ func (c *Case) Outcome() (*Outcome, error) {
 		return &Outcome{Verdict: c.VerdictOn(c.review), Object: object}, nil
 	}
 	result := c.MutationOf(c.review)
+	if r := result.Refusal; r != nil {
+		return &Outcome{Verdict: policy.Verdict{Message: r.Message, Code: r.Code}, Mutation: &result, Object: object}, nil
+	}
 	patched, err := rewrite.Apply(object, result.Operations)
 	if err != nil {
 		return nil, fmt.Errorf("the patch does not apply: %w", err)

@@ -196,7 +196,7 @@ func TestWhatIsOnlyWrittenDownIsJudgedAsItsPodsWillBe(t *testing.T) {
 apiVersion: tokenward.dev/v1alpha1
 kind: TokenPolicy
 metadata: {name: strict}
-spec: {templateAction: "Off", checks: [{name: secret-exists, action: Deny}]}
+spec: {templateAction: None, checks: [{name: secret-exists, action: Deny}]}
 `, []string{strings.Replace(missingDB, "Warn", "Deny", 1)}},
 		{"keys of a Secret that something makes are not known, and that is no fault", `apiVersion: v1
 kind: Pod
@@ -326,20 +326,20 @@ func TestFactsAreLookedUpInTurn(t *testing.T) {
 func TestPoliciesThatCount(t *testing.T) {
 	compiler := policy.NewCompiler(policy.Checks())
 	policies := func(action string) []*policy.Policy {
-		p, err := compiler.Parse("p", []byte("{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {checks: [{name: secret-exists, action: "+action+"}]}}"))
+		p, err := compiler.Parse("p", []byte("{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: default}, spec: {checks: [{name: secret-exists, action: "+action+"}]}}"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return p
 	}
-	own := needsDB + "---\n{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: p}, spec: {checks: [{name: secret-exists, action: Deny}]}}\n"
+	own := needsDB + "---\n{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: default}, spec: {checks: [{name: secret-exists, action: Deny}]}}\n"
 	for _, tt := range []struct {
 		name, text string
 		base       []*policy.Policy
 		only       bool
 		want       string
 	}{
-		{"none: the defaults", needsDB, nil, false, "Warn"},
+		{"none: the built-in one", needsDB, nil, false, "Warn"},
 		{"those among the manifests", own, nil, false, "Deny"},
 		{"one among the manifests takes the place of the cluster's", own, policies("Audit"), false, "Deny"},
 		{"those of a file, and no others", own, policies("Audit"), true, "Audit"},

@@ -67,7 +67,7 @@ func TestEvaluateObjectsThatExist(t *testing.T) {
 		{
 			name: "what only a policy in dry run finds is told", pod: needing("gone", nil), would: v1alpha1.Warn,
 			policies: []string{
-				"metadata: {name: a}\nspec: {checks: [{name: secret-exists, action: Off}]}",
+				"metadata: {name: default}\nspec: {checks: [{name: secret-exists, action: None}]}",
 				"metadata: {name: b}\nspec: {mode: DryRun, checks: [{name: secret-exists, action: Warn}]}",
 			},
 		},
@@ -77,7 +77,7 @@ func TestEvaluateObjectsThatExist(t *testing.T) {
 		},
 		{
 			name: "an exemption for a user does not hold", pod: needing("gone", nil), action: v1alpha1.Deny,
-			policies: []string{named + "checks: [{name: secret-exists, action: Deny}]\n  exemptions: [{users: [admin], reason: r}]"},
+			policies: []string{named + "checks: [{name: secret-exists, action: Deny}]\n  exemptions: [{name: e, users: [admin], reason: r}]"},
 		},
 		{
 			name: "a mirror pod is passed over", passed: "a mirror pod is the kubelet's",

@@ -42,76 +42,56 @@ type condition struct {
 	never bool
 }
 
-// newEnvironment returns what expressions are compiled in: the libraries of the
-// API server that this code was built with, and the variables of an admission
-// request. Source: k8s.io/apiserver/pkg/admission/plugin/cel (whose clients a
-// pure package can't import), KEP-3488.
-func newEnvironment() (*cel.Env, error) {
-	request, namespace := requestType(), namespaceType()
-	set, err := environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()).Extend(
-		environment.VersionedOptions{
-			IntroducedVersion: version.MajorMinor(1, 0),
-			EnvOptions: []cel.EnvOption{
-				cel.Variable(objectVariable, cel.DynType),
-				cel.Variable(oldObjectVariable, cel.DynType),
-				cel.Variable(requestVariable, request.CelType()),
-				cel.Variable(namespaceVariable, namespace.CelType()),
-			},
-			DeclTypes: []*apiservercel.DeclType{request, namespace},
-		},
-		environment.StrictCostOpt,
-	)
+// environments are what expressions are compiled in: the libraries of the API
+// server that this code was built with, and the variables of an admission request.
+// Source: k8s.io/apiserver/pkg/admission/plugin/cel (whose clients a pure package
+// can't import), KEP-3488.
+type environments struct {
+	// written is for expressions that somebody writes now: it has what the oldest
+	// version has that may run beside this one. stored is for those that were written
+	// before, perhaps by way of a newer version (KEP-3488, "New Expressions").
+	written, stored *cel.Env
+	// typed knows the fields of a Pod, which the others do not mind.
+	typed *cel.Env
+}
+
+func newEnvironments() (*environments, error) {
+	request, namespace, pod := requestType(), namespaceType(), podType()
+	base, err := environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()).Extend(environment.StrictCostOpt)
 	if err != nil {
 		return nil, fmt.Errorf("CEL environment: %w", err)
 	}
-	return set.Env(environment.StoredExpressions)
-}
-
-// fieldsOf makes an object type; a name that ends in "?" need not be there.
-func fieldsOf(name string, fields map[string]*apiservercel.DeclType) *apiservercel.DeclType {
-	out := make(map[string]*apiservercel.DeclField, len(fields))
-	for field, t := range fields {
-		field, optional := strings.CutSuffix(field, "?")
-		out[field] = apiservercel.NewDeclField(field, t, !optional, nil, nil)
+	extend := func(object *cel.Type, types ...*apiservercel.DeclType) *environment.EnvSet {
+		set, failure := base.Extend(environment.VersionedOptions{
+			IntroducedVersion: version.MajorMinor(1, 0),
+			EnvOptions: []cel.EnvOption{
+				cel.Variable(objectVariable, object), cel.Variable(oldObjectVariable, object),
+				cel.Variable(requestVariable, request.CelType()), cel.Variable(namespaceVariable, namespace.CelType()),
+			},
+			DeclTypes: append(types, request, namespace),
+		})
+		err = errors.Join(err, failure)
+		return set
 	}
-	return apiservercel.NewObjectType(name, out)
-}
-
-// requestType declares AdmissionRequest but for uid, object and oldObject.
-func requestType() *apiservercel.DeclType {
-	text, texts := apiservercel.StringType, apiservercel.NewListType(apiservercel.StringType, -1)
-	kind := fieldsOf("kubernetes.GroupVersionKind", map[string]*apiservercel.DeclType{"group": text, "version": text, "kind": text})
-	resource := fieldsOf("kubernetes.GroupVersionResource", map[string]*apiservercel.DeclType{"group": text, "version": text, "resource": text})
-	user := fieldsOf("kubernetes.UserInfo", map[string]*apiservercel.DeclType{
-		"username?": text, "uid?": text, "groups?": texts, "extra?": apiservercel.NewMapType(text, texts, -1),
-	})
-	return fieldsOf("kubernetes.AdmissionRequest", map[string]*apiservercel.DeclType{
-		"kind": kind, "resource": resource, "subResource?": text,
-		"requestKind": kind, "requestResource": resource, "requestSubResource?": text,
-		"name": text, "namespace?": text, "operation": text, "userInfo": user,
-		"dryRun?": apiservercel.BoolType, "options?": apiservercel.DynType,
-	})
-}
-
-// namespaceType declares what ValidatingAdmissionPolicy shows of a Namespace.
-func namespaceType() *apiservercel.DeclType {
-	text, texts := apiservercel.StringType, apiservercel.NewListType(apiservercel.StringType, -1)
-	pairs := apiservercel.NewMapType(text, text, -1)
-	when, number := apiservercel.TimestampType, apiservercel.IntType
-	condition := fieldsOf("kubernetes.NamespaceCondition", map[string]*apiservercel.DeclType{
-		"status": text, "type": text, "lastTransitionTime": when, "message": text, "reason": text,
-	})
-	return fieldsOf("kubernetes.Namespace", map[string]*apiservercel.DeclType{
-		"metadata": fieldsOf("kubernetes.NamespaceMetadata", map[string]*apiservercel.DeclType{
-			"name": text, "generateName": text, "namespace": text, "labels": pairs, "annotations": pairs, "UID": text,
-			"creationTimestamp": when, "deletionGracePeriodSeconds": number, "deletionTimestamp": when,
-			"generation": number, "resourceVersion": text, "finalizers": texts,
-		}),
-		"spec": fieldsOf("kubernetes.NamespaceSpec", map[string]*apiservercel.DeclType{"finalizers": texts}),
-		"status": fieldsOf("kubernetes.NamespaceStatus", map[string]*apiservercel.DeclType{
-			"conditions": apiservercel.NewListType(condition, -1), "phase": text,
-		}),
-	})
+	dynamic, typed := extend(cel.DynType), extend(pod.CelType(), pod)
+	if err != nil {
+		return nil, fmt.Errorf("CEL environment: %w", err)
+	}
+	out := &environments{}
+	for _, one := range []struct {
+		to   **cel.Env
+		from *environment.EnvSet
+		kind environment.Type
+	}{
+		{&out.written, dynamic, environment.NewExpressions},
+		{&out.stored, dynamic, environment.StoredExpressions},
+		{&out.typed, typed, environment.StoredExpressions},
+	} {
+		if *one.to, err = one.from.Env(one.kind); err != nil {
+			return nil, fmt.Errorf("CEL environment: %w", err)
+		}
+	}
+	return out, nil
 }
 
 // compileCondition compiles one expression. The error is the compiler's, on one
@@ -119,16 +99,12 @@ func namespaceType() *apiservercel.DeclType {
 func compileCondition(env *cel.Env, name, expression string) (condition, error) {
 	checked, issues := env.Compile(expression)
 	if issues.Err() != nil {
-		problems := make([]string, len(issues.Errors()))
-		for i, e := range issues.Errors() {
-			problems[i] = fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, e.Message)
-		}
-		return condition{}, errors.New(strings.Join(problems, "; "))
+		return condition{}, errors.New(oneLine(issues))
 	}
 	if !checked.OutputType().IsExactType(cel.BoolType) {
 		return condition{}, fmt.Errorf("must evaluate to bool, but evaluates to %s", checked.OutputType())
 	}
-	program, err := env.Program(checked)
+	program, err := env.Program(checked, cel.InterruptCheckFrequency(celconfig.CheckFrequency))
 	if err != nil {
 		return condition{}, err
 	}
@@ -139,6 +115,23 @@ func compileCondition(env *cel.Env, name, expression string) (condition, error) 
 	result, _, err := program.Eval(cel.NoVars())
 	out.never = err == nil && result == types.False
 	return out, nil
+}
+
+func oneLine(issues *cel.Issues) string {
+	problems := make([]string, len(issues.Errors()))
+	for i, e := range issues.Errors() {
+		problems[i] = fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, e.Message)
+	}
+	return strings.Join(problems, "; ")
+}
+
+// typeWarning returns what in an expression does not fit a Pod, such as a
+// misspelled field; "" for nothing. The expression was compiled before.
+func (e *environments) typeWarning(expression string) string {
+	if _, issues := e.typed.Compile(expression); issues.Err() != nil {
+		return oneLine(issues)
+	}
+	return ""
 }
 
 // variables resolves the variables of a condition. A Namespace that is not
@@ -170,107 +163,4 @@ func (v *variables) ResolveName(name string) (any, bool) {
 		return v.namespace.Whole, v.namespace.State == facts.Present && v.namespace.Whole != nil
 	}
 	return nil, false
-}
-
-// conditions evaluates the conditions of all policies on one request: each
-// expression once, and all of them within one budget.
-type conditions struct {
-	variables variables
-	// values is called when the first condition needs them.
-	values func() *Values
-	known  map[string]evaluated // by expression
-	budget uint64
-}
-
-type evaluated struct {
-	state facts.State
-	why   string
-	cost  uint64
-}
-
-func newConditions(namespace *facts.Fact, values func() *Values) *conditions {
-	return &conditions{
-		variables: variables{namespace: namespace}, values: values, known: map[string]evaluated{}, budget: celconfig.RuntimeCELCostBudget,
-	}
-}
-
-// hold tells whether all conditions of a policy hold: Absent where one is
-// false, whatever becomes of the others, and Unknown, with the first reason,
-// where one fails or they cost more than the API server allows.
-func (c *conditions) hold(all []condition) (state facts.State, why string) {
-	state = facts.Present
-	left := uint64(celconfig.RuntimeCELCostBudgetMatchConditions)
-	for i := range all {
-		e := c.evaluate(&all[i])
-		if e.state == facts.Absent {
-			return facts.Absent, ""
-		}
-		if e.cost > left {
-			e.state, e.why = facts.Unknown, "the conditions cost more than is allowed"
-		}
-		if e.state == facts.Unknown {
-			if state = facts.Unknown; why == "" {
-				why = "condition " + quote(all[i].name, 60) + ": " + e.why
-			}
-		}
-		left -= min(e.cost, left)
-	}
-	return state, why
-}
-
-func (c *conditions) evaluate(one *condition) evaluated {
-	if e, ok := c.known[one.expression]; ok {
-		return e
-	}
-	e := c.run(one)
-	c.known[one.expression] = e
-	return e
-}
-
-func (c *conditions) run(one *condition) evaluated {
-	if c.variables.values == nil {
-		if c.variables.values = c.values(); c.variables.values == nil {
-			return evaluated{state: facts.Unknown, why: "the request could not be read"}
-		}
-	}
-	if c.budget == 0 {
-		return evaluated{state: facts.Unknown, why: "the conditions of all policies cost more than is allowed for one request"}
-	}
-	result, details, err := one.program.Eval(&c.variables)
-	e := evaluated{state: facts.Unknown, cost: celconfig.PerCallLimit} // of one without details
-	if details != nil && details.ActualCost() != nil {
-		e.cost = *details.ActualCost()
-	}
-	c.budget -= min(e.cost, c.budget)
-	switch {
-	case err != nil:
-		e.why = reason(err, one.expression)
-	case result == types.True:
-		e.state = facts.Present
-	case result == types.False:
-		e.state = facts.Absent
-	}
-	return e
-}
-
-// reason tells of an error of CEL what the author of the expression knows
-// already. The rest may be a value of the object, which goes into no log and no
-// annotation: int(env.value) fails with the value in its text.
-func reason(err error, expression string) string {
-	text := err.Error()
-	if strings.Contains(text, "cost limit exceeded") {
-		return "it costs more than is allowed"
-	}
-	for _, known := range []string{"no such key", "no such attribute(s)"} {
-		if name, ok := strings.CutPrefix(text, known+": "); ok {
-			if strings.Contains(expression, name) {
-				return known + ": " + name
-			}
-			return known
-		}
-	}
-	if strings.HasPrefix(text, "no such overload") {
-		return "no such overload"
-	}
-	return "it can't be evaluated for this object"
 }

@@ -11,7 +11,7 @@ import (
 func TestFailuresTellNoValues(t *testing.T) {
 	const value = "5up3r-s3cr3t"
 	object := map[string]any{"metadata": map[string]any{"name": value, "labels": map[string]any{}}, "spec": map[string]any{"env": value}}
-	env, err := newEnvironment()
+	env, err := newEnvironments()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,12 +25,12 @@ func TestFailuresTellNoValues(t *testing.T) {
 		"object.metadata.name > 1":                               "no such overload",
 		"namespaceObject.metadata.name == 'x'":                   "no such attribute(s): namespaceObject",
 	} {
-		condition, err := compileCondition(env, "c", expression)
+		condition, err := compileCondition(env.written, "c", expression)
 		if err != nil {
 			t.Fatalf("%s: %v", expression, err)
 		}
-		c := newConditions(&facts.Fact{}, func() *Values { return &Values{Object: object} })
-		e := c.evaluate(&condition)
+		attributes := &Attributes{Values: func() *Values { return &Values{Object: object} }}
+		e := (&evaluation{attributes.evaluations(), attributes, &facts.Fact{}}).evaluate(&condition)
 		if e.state != facts.Unknown || e.why != want || strings.Contains(e.why, value) {
 			t.Errorf("%s: %s, %q; want %q", expression, e.state, e.why, want)
 		}

@@ -21,7 +21,7 @@ type Check struct {
 	Problem string
 	// Remedy tells in Markdown how to mend it.
 	Remedy string
-	// Default is what the check leads to where no matching policy lists it.
+	// Default is what the check leads to in the built-in policy.
 	Default v1alpha1.Action
 	// Impact is what its findings mean to the pod, to reports and to whoever waits.
 	Impact
@@ -71,23 +71,24 @@ type Finding struct {
 	// Path of the leaf field at fault.
 	Path   string
 	Object facts.Object
-	// State is Unknown where the check could not find out.
+	// State is Unknown where the check could not find out, for the reason Why.
 	State facts.State
+	Why   facts.Why
 	// Message tells what, where, what will happen and the cure, in at most
 	// MaxMessage characters without a line break.
 	Message string
 	// Echo marks what another finding says as well: that a Secret could not be read
 	// (secret-exists), or, for a template, what its pods will be found to have. The
-	// default of a check does not repeat it; a policy that lists the check does.
+	// policy default does not record it again; others do, where they list the check.
 	Echo bool
 
 	// The rest is the verdict's.
 
 	// Action is what the policies made of the finding.
 	Action v1alpha1.Action
-	// Policies that asked for that action; none where the check's default did.
+	// Policies that asked for that action.
 	Policies []string
-	// Exempted holds the reason of the exemption that brought the action down.
+	// Exempted names the exemption that brought the action down, with its reason.
 	Exempted string
 }
 

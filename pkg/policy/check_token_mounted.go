@@ -18,7 +18,7 @@ func tokenMounted() Check {
 	return Check{
 		ID:      id,
 		Title:   "a pod that gets an API token, where the policy says it needs none",
-		Default: v1alpha1.Off,
+		Default: v1alpha1.None,
 		Impact:  Impact{Effect: BreaksNothing, Severity: Medium, Category: Tokens, Waiting: WaitingIsVain},
 		Problem: `Most pods never call the API server, and get a token all the same: by automount, unless the pod or its account says
 ` + "`automountServiceAccountToken: false`" + `, or by a projected volume with ` + "`serviceAccountToken`" + ` that a container mounts. Whoever breaks

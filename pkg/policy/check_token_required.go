@@ -10,7 +10,7 @@ func tokenRequired() Check {
 	return Check{
 		ID:      id,
 		Title:   "a container without the token file, where the policy says it needs one",
-		Default: v1alpha1.Off,
+		Default: v1alpha1.None,
 		Impact:  Impact{Effect: BreaksNothing, Severity: Low, Category: Tokens, Waiting: WaitingIsVain},
 		Problem: `Software such as a dashboard or an operator reads its token from
 ` + "`/var/run/secrets/kubernetes.io/serviceaccount/token`" + ` and fails without it. A pod has none if it, or its account, says

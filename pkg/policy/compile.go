@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/cel-go/cel"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -24,34 +23,54 @@ const defaultGracePeriod = 30 * time.Second
 type Policy struct {
 	// Name of the TokenPolicy.
 	Name string
-	// Warnings tell what is legal but has no effect.
+	// Warnings tell what is legal but has no effect, or another than it seems.
 	Warnings []string
+	// ExpressionWarnings tell of conditions that do not fit a Pod, such as one that
+	// names a field which no Pod has.
+	ExpressionWarnings []string
+	// Hold says how pods are held where a check of the policy has the action Hold.
+	Hold Holding
 
-	dryRun         bool
-	denyUnknown    bool
-	templateAction v1alpha1.Action
-	match          match
-	rules          map[string]rule
-	exemptions     []exemption
-	selects        string // all parts of the match, in canonical form
-	mutation       *Mutation
+	builtIn bool // nobody wrote it
+	dryRun  bool
+	// ignoresFailures is set where the policy does not count as matching where that
+	// can't be told.
+	ignoresFailures bool
+	templateAction  v1alpha1.Action
+	match           match
+	rules           map[string]rule
+	exemptions      []exemption
+	selects         string // all parts of the match, in canonical form
+	mutation        *Mutation
 }
 
 type rule struct {
-	action     v1alpha1.Action
-	parameters Parameters
+	action      v1alpha1.Action
+	parameters  Parameters
+	denyUnknown bool
 }
 
 // Compiler makes TokenPolicies ready for use with a table of checks. It may be
 // used by several goroutines at once.
 type Compiler struct {
-	checks      []Check
-	environment func() (*cel.Env, error) // made when the first condition needs it
+	checks       []Check
+	environments func() (*environments, error) // made when the first condition needs them
+	stored       bool
 }
 
-// NewCompiler returns a compiler for a table of checks.
+// NewCompiler returns a compiler for a table of checks, and for policies that
+// somebody writes: conditions may use what the oldest version knows that may run
+// beside this one.
 func NewCompiler(checks []Check) *Compiler {
-	return &Compiler{checks: checks, environment: sync.OnceValues(newEnvironment)}
+	return &Compiler{checks: checks, environments: sync.OnceValues(newEnvironments)}
+}
+
+// Stored returns a compiler for policies that are stored: a newer version may have
+// let them in.
+func (c *Compiler) Stored() *Compiler {
+	stored := *c
+	stored.stored = true
+	return &stored
 }
 
 // Checks returns the table of checks.
@@ -61,8 +80,8 @@ func (c *Compiler) Checks() []Check { return c.checks }
 // TokenPolicy and say what is allowed there; whoever takes policies from people
 // refuses one that has any. The Policy is there all the same, for one that got
 // past: without the checks and exemptions that can't be used, and where a part
-// of its match (or the mode, or onUnknown) can't, it is unknown whether it
-// matches what the rest of its match selects, and onUnknown decides.
+// of its match (or the mode) can't, it is unknown whether it matches what the rest
+// of its match selects, and failurePolicy decides.
 func (c *Compiler) Compile(p *v1alpha1.TokenPolicy) (*Policy, field.ErrorList) {
 	run := compilation{Compiler: c, out: &Policy{Name: p.Name, rules: map[string]rule{}}}
 	spec := field.NewPath("spec")
@@ -70,10 +89,14 @@ func (c *Compiler) Compile(p *v1alpha1.TokenPolicy) (*Policy, field.ErrorList) {
 	run.match(spec, &p.Spec)
 	before := len(run.errs)
 	run.out.dryRun = run.oneOf(spec.Child("mode"), string(p.Spec.Mode), "Enforce", "DryRun") == "DryRun"
-	run.out.denyUnknown = run.oneOf(spec.Child("onUnknown"), string(p.Spec.OnUnknown), "Allow", "Deny") == "Deny"
 	run.out.match.broken = run.out.match.broken || len(run.errs) > before
 	run.out.selects = selectsText(&run.out.match, p.Spec.MatchConditions)
-	run.out.templateAction = v1alpha1.Action(run.oneOf(spec.Child("templateAction"), string(p.Spec.TemplateAction), "Warn", "Off", "Deny"))
+	run.out.ignoresFailures = run.oneOf(spec.Child("failurePolicy"), string(p.Spec.FailurePolicy), "Fail", "Ignore") == "Ignore"
+	run.out.templateAction = v1alpha1.Action(run.oneOf(spec.Child("templateAction"), string(p.Spec.TemplateAction), "Warn", "None", "Audit", "Deny"))
+	run.hold(spec.Child("hold"), p.Spec.Hold)
+	if p.Spec.OnUnknown != "" {
+		run.fail(field.Forbidden(spec.Child("onUnknown"), "has moved to spec.checks[].onUnknown: write it in each check that shall deny what is unknown"))
+	}
 	for i := range p.Spec.Checks {
 		run.rule(spec.Child("checks").Index(i), &p.Spec.Checks[i])
 	}
@@ -105,15 +128,19 @@ func (c *compilation) name(name string) {
 	}
 }
 
-// oneOf returns the value, or the first of those allowed where it is empty.
+// oneOf returns the value, or the first of those allowed where it is empty or none
+// of them.
 func (c *compilation) oneOf(at *field.Path, value string, allowed ...string) string {
-	if value == "" {
-		return allowed[0]
-	}
-	if !slices.Contains(allowed, value) {
+	switch {
+	case value == "":
+	case slices.Contains(allowed, value):
+		return value
+	case value == "Off" && slices.Contains(allowed, string(v1alpha1.None)):
+		c.fail(field.Invalid(at, value, `is now "None", since to YAML 1.1 a plain Off is false`))
+	default:
 		c.fail(field.NotSupported(at, value, allowed))
 	}
-	return value
+	return allowed[0]
 }
 
 func (c *compilation) selector(at *field.Path, s *metav1.LabelSelector) labels.Selector {
@@ -172,7 +199,7 @@ func (c *compilation) conditions(at *field.Path, conditions []v1alpha1.MatchCond
 			c.out.match.broken = true
 			continue
 		}
-		compiled, err := c.condition(&m)
+		compiled, err := c.condition(at.Child("expression"), &m)
 		if err != nil {
 			c.fail(field.Invalid(at.Child("expression"), field.OmitValueType{}, err.Error()))
 			c.out.match.broken = true // a name alone does not break it
@@ -182,12 +209,23 @@ func (c *compilation) conditions(at *field.Path, conditions []v1alpha1.MatchCond
 	}
 }
 
-func (c *compilation) condition(m *v1alpha1.MatchCondition) (condition, error) {
-	env, err := c.environment()
+func (c *compilation) condition(at *field.Path, m *v1alpha1.MatchCondition) (condition, error) {
+	all, err := c.environments()
 	if err != nil {
 		return condition{}, err
 	}
-	return compileCondition(env, m.Name, m.Expression)
+	env := all.written
+	if c.stored {
+		env = all.stored
+	}
+	out, err := compileCondition(env, m.Name, m.Expression)
+	if err != nil {
+		return condition{}, err
+	}
+	if warning := all.typeWarning(m.Expression); warning != "" {
+		c.out.ExpressionWarnings = append(c.out.ExpressionWarnings, at.String()+": "+warning)
+	}
+	return out, nil
 }
 
 func (c *compilation) checkNamed(at *field.Path, name string) *Check {
@@ -207,9 +245,15 @@ func (c *compilation) checkNamed(at *field.Path, name string) *Check {
 }
 
 func (c *compilation) rule(at *field.Path, r *v1alpha1.CheckRule) {
-	before := len(c.errs)
 	check := c.checkNamed(at.Child("name"), r.Name)
-	action := c.oneOf(at.Child("action"), string(r.Action), actionNames()...)
+	before := len(c.errs)
+	if r.Action == "" {
+		c.fail(field.Required(at.Child("action"), "write what the check leads to: "+strings.Join(actionNames(), ", ")))
+	}
+	out := rule{
+		action:      v1alpha1.Action(c.oneOf(at.Child("action"), string(r.Action), actionNames()...)),
+		denyUnknown: c.oneOf(at.Child("onUnknown"), string(r.OnUnknown), "Allow", "Deny") == "Deny",
+	}
 	if check == nil {
 		return
 	}
@@ -217,13 +261,19 @@ func (c *compilation) rule(at *field.Path, r *v1alpha1.CheckRule) {
 		c.fail(field.Duplicate(at.Child("name"), r.Name))
 		return
 	}
-	if r.Action == "" {
-		action = string(check.Default)
+	out.parameters = c.parameters(at.Child("parameters"), check, r.Parameters)
+	if len(c.errs) > before {
+		return
 	}
-	parameters := c.parameters(at.Child("parameters"), check, r.Parameters)
-	if len(c.errs) == before {
-		c.out.rules[r.Name] = rule{action: v1alpha1.Action(action), parameters: parameters}
+	if c.out.rules[r.Name] = out; out.action == v1alpha1.Hold && !check.Waiting.mayHoldSome() {
+		c.fail(field.Invalid(at.Child("action"), r.Action, "waiting does not heal what "+check.ID+" finds, or not for certain; held may be "+
+			strings.Join(c.holdable(), ", ")+": write Warn or Deny"))
 	}
+}
+
+// asksNamespace reports whether what the policy does depends on the pod's namespace.
+func (p *Policy) asksNamespace() bool {
+	return p.match.asksNamespace() || slices.ContainsFunc(p.exemptions, func(e exemption) bool { return e.labels != nil })
 }
 
 func actionNames() []string {

@@ -34,7 +34,11 @@ func compilePolicies(t testing.TB, specs ...string) []*Policy {
 	t.Helper()
 	var docs []string
 	for i, spec := range specs {
-		docs = append(docs, "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: p"+string(rune('0'+i))+"}\nspec: "+spec+"\n")
+		name := "p" + string(rune('0'+i))
+		if rest, ok := strings.CutPrefix(spec, DefaultName+": "); ok {
+			name, spec = DefaultName, rest
+		}
+		docs = append(docs, "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: "+name+"}\nspec: "+spec+"\n")
 	}
 	if len(docs) == 0 {
 		return nil
@@ -69,6 +73,8 @@ func (w world) gather(needs func(*facts.Set) []facts.Query) *facts.Set {
 func TestPoliciesAreComposed(t *testing.T) {
 	absent := world{secret: facts.Fact{State: facts.Absent}, namespace: facts.Fact{State: facts.Present, Labels: map[string]string{"team": "a"}}}
 	unknown := world{secret: facts.Fact{Why: facts.Timeout}, namespace: absent.namespace}
+	spent := world{secret: absent.secret, namespace: facts.Fact{Why: facts.TooManyLookups}}
+	builtIn := []string{DefaultName}
 	noLabels := world{secret: absent.secret, namespace: facts.Fact{Why: facts.Forbidden}}
 	const deny, warn = `{checks: [{name: secret-exists, action: Deny}]}`, `{checks: [{name: secret-exists, action: Warn}]}`
 	const team = `{match: {namespaceSelector: {matchLabels: {team: a}}}, checks: [{name: secret-exists, action: Deny}]}`
@@ -80,23 +86,30 @@ func TestPoliciesAreComposed(t *testing.T) {
 		action   v1alpha1.Action
 		by       []string
 		would    v1alpha1.Action
+		code     int32 // of a refusal; Forbidden if left out
 	}{
-		"no policy: the default of the table decides":      {world: absent, action: v1alpha1.Warn},
+		"no policy: the built-in one decides":              {world: absent, action: v1alpha1.Warn, by: builtIn},
 		"the strictest of two policies decides":            {policies: []string{warn, deny}, world: absent, action: v1alpha1.Deny, by: []string{"p1"}},
 		"policies that agree are both named":               {policies: []string{deny, deny}, world: absent, action: v1alpha1.Deny, by: []string{"p0", "p1"}},
-		"a policy takes the place of the default":          {policies: []string{`{checks: [{name: secret-exists, action: Audit}]}`}, world: absent, action: v1alpha1.Audit, by: []string{"p0"}},
-		"what is unknown is only recorded":                 {policies: []string{deny}, world: unknown, action: v1alpha1.Audit, by: []string{"p0"}},
-		"what is unknown is denied where a policy says so": {policies: []string{`{onUnknown: Deny, checks: [{name: secret-exists, action: Deny}]}`}, world: unknown, action: v1alpha1.Deny, by: []string{"p0"}},
-		"a dry run changes nothing and is recorded":        {policies: []string{`{mode: DryRun, checks: [{name: secret-exists, action: Deny}]}`}, world: absent, action: v1alpha1.Warn, would: v1alpha1.Deny},
+		"a policy of another name weakens no default":      {policies: []string{`{checks: [{name: secret-exists, action: Audit}]}`}, world: absent, action: v1alpha1.Warn, by: builtIn},
+		"what is unknown is only recorded":                 {policies: []string{deny}, world: unknown, action: v1alpha1.Audit, by: []string{DefaultName, "p0"}},
+		"what is unknown is denied where a policy says so": {policies: []string{`{checks: [{name: secret-exists, action: Deny, onUnknown: Deny}]}`}, world: unknown, action: v1alpha1.Deny, by: []string{"p0"}},
+		"a dry run changes nothing and is recorded":        {policies: []string{`{mode: DryRun, checks: [{name: secret-exists, action: Deny}]}`}, world: absent, action: v1alpha1.Warn, by: builtIn, would: v1alpha1.Deny},
 		"the server's dry run lets all pass":               {policies: []string{deny}, world: absent, options: Options{DryRun: true}, action: v1alpha1.Audit, by: []string{"p0"}, would: v1alpha1.Deny},
 		"a webhook that only warns does no more":           {policies: []string{deny}, world: absent, atMost: v1alpha1.Warn, action: v1alpha1.Warn, by: []string{"p0"}},
-		"a policy of another pod has no say":               {policies: []string{`{match: {podSelector: {matchLabels: {app: db}}}, checks: [{name: secret-exists, action: Deny}]}`}, world: absent, action: v1alpha1.Warn},
-		"a policy of another account has no say":           {policies: []string{`{match: {serviceAccountNames: [other]}, checks: [{name: secret-exists, action: Deny}]}`}, world: absent, action: v1alpha1.Warn},
+		"a policy of another pod has no say":               {policies: []string{`{match: {podSelector: {matchLabels: {app: db}}}, checks: [{name: secret-exists, action: Deny}]}`}, world: absent, action: v1alpha1.Warn, by: builtIn},
+		"a policy of another account has no say":           {policies: []string{`{match: {serviceAccountNames: [other]}, checks: [{name: secret-exists, action: Deny}]}`}, world: absent, action: v1alpha1.Warn, by: builtIn},
 		"a policy of the namespace decides":                {policies: []string{team}, world: absent, action: v1alpha1.Deny, by: []string{"p0"}},
-		"where labels are unknown a policy does not deny":  {policies: []string{team}, world: noLabels, action: v1alpha1.Warn},
-		"an exemption acts within its own policy":          {policies: []string{`{checks: [{name: secret-exists, action: Deny}], exemptions: [{objectNames: [db], reason: made later}]}`, warn}, world: absent, action: v1alpha1.Warn, by: []string{"p1"}},
-		"an exemption that has ended exempts nobody":       {policies: []string{`{checks: [{name: secret-exists, action: Deny}], exemptions: [{objectNames: [db], until: "2025-01-01T00:00:00Z"}]}`}, world: absent, action: v1alpha1.Deny, by: []string{"p0"}},
-		"a condition that is false excludes the policy":    {policies: []string{`{matchConditions: [{name: c, expression: "object.metadata.name == 'x'"}], checks: [{name: secret-exists, action: Deny}]}`}, world: absent, action: v1alpha1.Warn},
+		"where labels are unknown a policy counts":         {policies: []string{team}, world: noLabels, action: v1alpha1.Deny, by: []string{"p0"}},
+		"unless it ignores failures":                       {policies: []string{"{failurePolicy: Ignore, " + team[1:]}, world: noLabels, action: v1alpha1.Warn, by: builtIn},
+		"a rate that is spent is no way round a policy":    {policies: []string{"{failurePolicy: Ignore, " + team[1:]}, world: spent, action: v1alpha1.Deny, by: []string{"p0"}, code: TooManyRequests},
+		"references beyond the bound are no way round":     {policies: []string{deny}, world: world{secret: facts.Fact{Why: facts.TooManyReferences}, namespace: absent.namespace}, action: v1alpha1.Deny, by: []string{"p0"}},
+		"nor are look-ups beyond the rate":                 {policies: []string{deny}, world: world{secret: facts.Fact{Why: facts.TooManyLookups}, namespace: absent.namespace}, action: v1alpha1.Deny, by: []string{"p0"}, code: TooManyRequests},
+		"what nobody can hold is warned about":             {policies: []string{`{checks: [{name: secret-exists, action: Hold}]}`}, world: absent, action: v1alpha1.Warn, by: []string{"p0"}},
+		"a TokenPolicy default takes the built-in's place": {policies: []string{"default: {checks: [{name: secret-exists, action: Audit}]}"}, world: absent, action: v1alpha1.Audit, by: builtIn},
+		"an exemption acts within its own policy":          {policies: []string{`{checks: [{name: secret-exists, action: Deny}], exemptions: [{name: e, objects: [{kind: Secret, name: db}], reason: made later}]}`, warn}, world: absent, action: v1alpha1.Warn, by: []string{DefaultName, "p1"}},
+		"an exemption that has ended exempts nobody":       {policies: []string{`{checks: [{name: secret-exists, action: Deny}], exemptions: [{name: e, objects: [{kind: Secret, name: db}], until: "2025-01-01T00:00:00Z"}]}`}, world: absent, action: v1alpha1.Deny, by: []string{"p0"}},
+		"a condition that is false excludes the policy":    {policies: []string{`{matchConditions: [{name: c, expression: "object.metadata.name == 'x'"}], checks: [{name: secret-exists, action: Deny}]}`}, world: absent, action: v1alpha1.Warn, by: builtIn},
 		"a condition that holds lets the policy decide":    {policies: []string{`{matchConditions: [{name: c, expression: "object.metadata.name == 'web'"}], checks: [{name: secret-exists, action: Deny}]}`}, world: absent, action: v1alpha1.Deny, by: []string{"p0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,6 +134,9 @@ func TestPoliciesAreComposed(t *testing.T) {
 			}
 			if verdict.Allowed != (tt.action != v1alpha1.Deny) {
 				t.Errorf("allowed %t", verdict.Allowed)
+			}
+			if want := max(tt.code, Forbidden); !verdict.Allowed && verdict.Code != want {
+				t.Errorf("code %d, want %d", verdict.Code, want)
 			}
 			var would v1alpha1.Action
 			if len(verdict.Would) > 0 {
@@ -189,7 +205,11 @@ func TestChangesAreOfThePoliciesThatMatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			plan := NewSnapshot(Checks(), policies, Options{}).PlanMutations(&Attributes{Operation: admissionv1.Create, Namespace: testNamespace, Pod: workload.OfPod(webPod())})
-			mutations, undecided := plan.Mutations(world{namespace: tt.namespace}.gather(plan.Needs))
+			changes := plan.Changes(world{namespace: tt.namespace}.gather(plan.Needs))
+			mutations, undecided := changes.Mutations, changes.Undecided
+			if (changes.Refusal != nil) != (tt.undecided > 0) {
+				t.Errorf("refused: %+v", changes.Refusal)
+			}
 			var got []string
 			for i := range mutations {
 				got = append(got, mutations[i].Policy)

@@ -54,7 +54,10 @@ func (e existence) absent(in *Input, r *reference.Reference, report func(Finding
 	switch provided, class := in.provided(r); provided {
 	case facts.Present:
 	case facts.Unknown:
-		report(in.finding(r, r.Path, facts.Unknown, unknownProviderText(e.id, r, in.fact(r).Why, class, in.Facts.Get(class).Why)))
+		why := in.Facts.Get(class).Why
+		f := in.finding(r, r.Path, facts.Unknown, unknownProviderText(e.id, r, in.fact(r).Why, class, why))
+		f.Why = why
+		report(f)
 	case facts.Absent:
 		report(in.finding(r, r.Path, facts.Absent, missingText(e.id, r, in.fact(r).Why, func(quote func(string) string) string {
 			if e.cure == nil {

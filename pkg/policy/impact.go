@@ -122,6 +122,9 @@ func (w Waiting) MayHold(tokenSecret bool) bool {
 	return w == WaitingMayHold || (w == WaitingMayHoldTokenSecret && tokenSecret)
 }
 
+// mayHoldSome reports whether a pod may be held for anything that the check finds.
+func (w Waiting) mayHoldSome() bool { return w.MayHold(true) }
+
 // validate reports what the row of a check leaves out.
 func (i *Impact) validate() error {
 	switch {

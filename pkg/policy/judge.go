@@ -56,6 +56,9 @@ func (p *Plan) try(t *trial, rulings []ruling, places map[string]int) []ruling {
 	p.input.Parameters = t.parameters
 	t.check.Find(&p.input, func(f Finding) {
 		f.Check, f.Impact = t.check.ID, t.check.Impact
+		if f.State == facts.Unknown && f.Why == facts.NoReason {
+			f.Why = p.input.Facts.Get(f.Object).Why
+		}
 		r := p.rule(t.votes, f)
 		if i, ok := places[f.Path]; ok {
 			rulings[i].merge(&r)
@@ -69,21 +72,18 @@ func (p *Plan) try(t *trial, rulings []ruling, places map[string]int) []ruling {
 
 // rule lets every policy vote on a finding; the strictest decides.
 func (p *Plan) rule(votes []vote, f Finding) ruling {
-	r := ruling{finding: f, would: v1alpha1.Off}
-	r.finding.Action = v1alpha1.Off
+	r := ruling{finding: f, would: v1alpha1.None}
+	r.finding.Action = v1alpha1.None
 	for i := range votes {
 		v := &votes[i]
-		action, exempted := p.weigh(v, &f)
-		name := ""
-		if v.policy != nil {
-			name = v.policy.Name
-		}
-		if v.dryRun {
-			r.wouldDo(action, name)
+		action, exempted := v.weigh(&f)
+		if v.policy.dryRun {
+			r.wouldDo(action, v.policy.Name)
 		} else {
-			r.do(action, name, exempted)
+			r.do(action, v.policy.Name, exempted)
 		}
 	}
+	r.finding.Action, r.would = inEffect(r.finding.Action), inEffect(r.would)
 	if most := p.attributes.AtMost; most != "" {
 		r.finding.Action = v1alpha1.Weaker(r.finding.Action, most)
 		r.would = v1alpha1.Weaker(r.would, most)
@@ -95,26 +95,22 @@ func (p *Plan) rule(votes []vote, f Finding) ruling {
 	return r
 }
 
-// weigh returns the action of one vote on one finding, and the reason of the
-// exemption if one brought it down.
-func (p *Plan) weigh(v *vote, f *Finding) (action v1alpha1.Action, exempted string) {
+// weigh returns the action of one vote on one finding, and the exemption that
+// brought it down, if one did.
+func (v *vote) weigh(f *Finding) (action v1alpha1.Action, exempted string) {
 	action = v.action
-	if f.Echo && v.policy == nil {
-		return v1alpha1.Off, ""
-	}
-	if (f.State == facts.Unknown || v.uncertain) && !v.denyUnknown {
+	if f.State == facts.Unknown && !v.denyUnknown && !f.Why.IsCallersDoing() {
 		action = v1alpha1.Weaker(action, v1alpha1.Audit)
 	}
-	if v.policy == nil {
+	if !action.StrongerThan(v1alpha1.Audit) {
+		if f.Echo && v.policy.Name == DefaultName {
+			return v1alpha1.None, ""
+		}
 		return action, ""
 	}
-	for i := range v.policy.exemptions {
-		e := &v.policy.exemptions[i]
-		if action.StrongerThan(v1alpha1.Audit) && e.covers(f, &p.input, &p.attributes.UserInfo) {
-			if exempted = e.reason; exempted == "" {
-				exempted = "no reason given"
-			}
-			return v1alpha1.Audit, exempted
+	for _, e := range v.exemptions {
+		if e.covers(f) {
+			return v1alpha1.Audit, e.record()
 		}
 	}
 	return action, ""
@@ -125,7 +121,7 @@ func (r *ruling) do(action v1alpha1.Action, policy, exempted string) {
 	switch {
 	case action.StrongerThan(f.Action):
 		f.Action, f.Policies, f.Exempted = action, nil, exempted
-	case f.Action.StrongerThan(action) || action == v1alpha1.Off:
+	case f.Action.StrongerThan(action) || action == v1alpha1.None:
 		return
 	}
 	f.Policies = withName(f.Policies, policy)
@@ -138,7 +134,7 @@ func (r *ruling) wouldDo(action v1alpha1.Action, policies ...string) {
 	switch {
 	case action.StrongerThan(r.would):
 		r.would, r.wouldPolicies = action, nil
-	case r.would.StrongerThan(action) || action == v1alpha1.Off:
+	case r.would.StrongerThan(action) || action == v1alpha1.None:
 		return
 	}
 	for _, name := range policies {

@@ -31,35 +31,66 @@ func (m *match) asksNamespace() bool {
 	return m.namespaces != nil || slices.ContainsFunc(m.conditions, func(c condition) bool { return c.namespace })
 }
 
-// matches returns whether the rest holds, in three values: Present for yes,
-// Absent for no. A part that is false excludes the policy, whatever is unknown;
-// why is the first thing that is unknown.
-func (m *match) matches(namespace *facts.Fact, conditions *conditions) (state facts.State, why string) {
-	state = facts.Present
-	unknown := func(text string) {
-		if state = facts.Unknown; why == "" {
-			why = text
-		}
+// doubt is why it is unknown whether a policy matches.
+type doubt struct {
+	why string
+	// caller is the reason, where it is the caller's own doing; costly is set where
+	// the pod makes a condition too expensive, which is so, too.
+	caller facts.Why
+	costly bool
+}
+
+// mayNotWeaken reports whether the doubt is the caller's own doing, which must not
+// decide what is enforced.
+func (d *doubt) mayNotWeaken() bool { return d.costly || d.caller != facts.NoReason }
+
+// code is the HTTP status of a refusal for the doubt.
+func (d *doubt) code() int32 {
+	if d.caller == facts.TooManyLookups {
+		return TooManyRequests
 	}
+	return Forbidden
+}
+
+func (d *doubt) add(why string) {
+	if d.why == "" {
+		d.why = why
+	}
+}
+
+// matches returns whether the rest holds, in three values: Present for yes,
+// Absent for no. A part that is false excludes the policy, whatever is unknown.
+func (m *match) matches(on *evaluation) (facts.State, doubt) {
+	var unknown doubt
 	if m.broken {
-		unknown("a part of its match does not compile")
+		unknown.add("a part of its match does not compile")
 	}
 	if m.namespaces != nil {
 		switch {
-		case namespace.State != facts.Present:
-			unknown("the labels of the namespace could not be read")
-		case !m.namespaces.Matches(labels.Set(namespace.Labels)):
-			return facts.Absent, ""
+		case on.namespace.State != facts.Present:
+			unknown.add("the labels of the namespace could not be read")
+			if on.namespace.Why.IsCallersDoing() {
+				unknown.caller = on.namespace.Why
+			}
+		case !m.namespaces.Matches(labels.Set(on.namespace.Labels)):
+			return facts.Absent, doubt{}
 		}
 	}
-	switch hold, text := conditions.hold(m.conditions); hold {
+	switch e := on.hold(m.conditions); e.state {
 	case facts.Absent:
-		return facts.Absent, ""
+		return facts.Absent, doubt{}
 	case facts.Unknown:
-		unknown(text)
+		unknown.add(e.why)
+		unknown.costly = e.costly
+		if on.namespace.Why.IsCallersDoing() && m.asksNamespace() {
+			unknown.caller = on.namespace.Why
+		}
 	case facts.Present:
 	}
-	return state, why
+	if unknown.why != "" {
+		return facts.Unknown, unknown
+	}
+	return facts.Present, doubt{}
 }
 
 // MaySelect reports whether the policy may match pods in a namespace with the
@@ -73,17 +104,23 @@ func (p *Policy) MaySelect(namespace map[string]string) bool {
 type matching struct {
 	attributes *Attributes
 	// policies whose match holds as far as the pod goes; after settle those that
-	// match, or of which that is unknown.
+	// count as matching.
 	policies []matched
+	// undecided are those of which it is unknown, whether they count or not.
+	undecided []Undecided
 }
 
+// matched is a policy that counts as matching.
 type matched struct {
 	policy *Policy
-	state  facts.State // Present or Unknown
-	why    string      // it is unknown
+	// uncertain is set where it is unknown whether the policy matches.
+	uncertain bool
+	doubt
+	exemptions []*exemption // that hold for the pod
 }
 
-// Undecided is a policy of which it is unknown whether it matches.
+// Undecided is a policy of which it is unknown whether it matches, or whether one
+// of its exemptions holds.
 type Undecided struct {
 	Policy string `json:"policy"`
 	Why    string `json:"why"`
@@ -102,7 +139,7 @@ func (m *matching) namespace() facts.Object {
 
 // needs asks for the namespace if a match depends on it, unless it was answered.
 func (m *matching) needs(set *facts.Set) []facts.Query {
-	depends := slices.ContainsFunc(m.policies, func(one matched) bool { return one.policy.match.asksNamespace() })
+	depends := slices.ContainsFunc(m.policies, func(one matched) bool { return one.policy.asksNamespace() })
 	if !depends {
 		return nil
 	}
@@ -113,29 +150,43 @@ func (m *matching) needs(set *facts.Set) []facts.Query {
 	return []facts.Query{namespace}
 }
 
-// settle decides which policies match.
+// settle decides which policies count as matching.
 func (m *matching) settle(set *facts.Set) {
 	namespace := set.Get(m.namespace())
-	conditions := newConditions(&namespace, func() *Values {
-		if m.attributes.Values == nil {
-			return nil
-		}
-		return m.attributes.Values()
-	})
+	on := &evaluation{conditions: m.attributes.evaluations(), attributes: m.attributes, namespace: &namespace}
+	var counting []matched
 	for i := range m.policies {
 		one := &m.policies[i]
-		one.state, one.why = one.policy.match.matches(&namespace, conditions)
+		state, unknown := one.policy.match.matches(on)
+		if state == facts.Absent {
+			continue
+		}
+		one.uncertain, one.doubt = state == facts.Unknown, unknown
+		if one.uncertain {
+			m.undecided = append(m.undecided, Undecided{Policy: one.policy.Name, Why: one.why})
+			if one.policy.ignoresFailures && !one.mayNotWeaken() {
+				continue
+			}
+		}
+		m.exempt(one, &namespace)
+		counting = append(counting, *one)
 	}
-	m.policies = slices.DeleteFunc(m.policies, func(one matched) bool { return one.state == facts.Absent })
+	m.policies = counting
 }
 
-// undecided returns the policies of which it is unknown whether they match.
-func (m *matching) undecided() []Undecided {
-	var out []Undecided
-	for _, one := range m.policies {
-		if one.state == facts.Unknown {
-			out = append(out, Undecided{Policy: one.policy.Name, Why: one.why})
+// exempt finds the exemptions that hold for the pod. One of which that is unknown
+// does not hold.
+func (m *matching) exempt(one *matched, namespace *facts.Fact) {
+	for i := range one.policy.exemptions {
+		e := &one.policy.exemptions[i]
+		switch e.holds(m.attributes, namespace) {
+		case facts.Present:
+			one.exemptions = append(one.exemptions, e)
+		case facts.Unknown:
+			m.undecided = append(m.undecided, Undecided{
+				Policy: one.policy.Name, Why: "exemption " + quote(e.name, 63) + ": the labels of the namespace could not be read",
+			})
+		case facts.Absent:
 		}
 	}
-	return out
 }

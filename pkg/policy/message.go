@@ -118,7 +118,9 @@ func whyText(why facts.Why) string {
 		return "not among the manifests"
 	case facts.Unauthorized:
 		return "Tokenward's own token is refused"
-	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed, facts.Unsettled, facts.TooManyReferences, facts.TooManyLookups:
+	case facts.TooManyLookups:
+		return "too many look-ups in this namespace just now: try again"
+	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed, facts.Unsettled, facts.TooManyReferences:
 	}
 	return string(why)
 }
@@ -138,7 +140,7 @@ func whyCure(why facts.Why) string {
 	case facts.TooManyReferences:
 		return "Refer to fewer objects."
 	case facts.TooManyLookups:
-		return "Try again in a moment."
+		return "A namespace may ask for only so much in a second."
 	case facts.NoReason, facts.Timeout, facts.Throttled, facts.Failed, facts.Unsettled:
 	}
 	return "Try again; if it stays so, see Tokenward's log."

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -9,6 +10,7 @@ import (
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/reference"
 )
 
 // Mutation is what one policy changes of the pods that it matches. Package
@@ -29,6 +31,14 @@ type Mutation struct {
 	Volumes *TokenVolumes
 	// Record writes what was changed onto the pod.
 	Record bool
+
+	exemptions []*exemption // that hold for the pod, and list no checks
+}
+
+// Exempts reports whether an exemption keeps the policy from making a change on
+// account of an object.
+func (m *Mutation) Exempts(kind reference.Kind, name string) bool {
+	return slices.ContainsFunc(m.exemptions, func(e *exemption) bool { return e.isAbout(string(kind), name) })
 }
 
 // TokenVolumes says which volumes of token Secrets become projected ones.
@@ -151,20 +161,59 @@ func (p *MutationPlan) Needs(set *facts.Set) []facts.Query {
 	return p.matching.needs(set)
 }
 
-// Mutations returns what the policies that match want, in the order of their
-// names. A policy of which it is unknown whether it matches changes nothing.
-func (p *MutationPlan) Mutations(set *facts.Set) ([]Mutation, []Undecided) {
+// Changes are what the policies that match want.
+type Changes struct {
+	// Mutations are in the order of the policies' names.
+	Mutations []Mutation
+	// Undecided are policies of which it is unknown whether they match.
+	Undecided []Undecided
+	// Refusal is set where one of those must match for the pod to be let in.
+	Refusal *Refusal
+}
+
+// Changes returns what the policies that match want. A policy of which it is unknown
+// whether it matches changes nothing, and refuses the pod unless it says Ignore.
+func (p *MutationPlan) Changes(set *facts.Set) Changes {
 	if p.passed != "" {
-		return nil, nil
+		return Changes{}
 	}
 	p.matching.settle(set)
-	var out []Mutation
-	for _, one := range p.matching.policies {
-		if one.state == facts.Present {
-			mutation := *one.policy.mutation
-			mutation.DryRun = one.policy.dryRun || p.dryRun
-			out = append(out, mutation)
+	out := Changes{Undecided: p.matching.undecided}
+	for i := range p.matching.policies {
+		one := &p.matching.policies[i]
+		mutation := *one.policy.mutation
+		mutation.DryRun = one.policy.dryRun || p.dryRun
+		if mutation.exemptions = one.changeExemptions(); slices.ContainsFunc(mutation.exemptions, func(e *exemption) bool { return len(e.objects) == 0 }) {
+			continue
+		}
+		switch {
+		case !one.uncertain:
+			out.Mutations = append(out.Mutations, mutation)
+		case !mutation.DryRun && out.Refusal == nil:
+			out.Refusal = one.refusal()
 		}
 	}
-	return out, p.matching.undecided()
+	return out
+}
+
+// changeExemptions returns the exemptions that keep the policy from changing pods.
+func (m *matched) changeExemptions() []*exemption {
+	var out []*exemption
+	for _, e := range m.exemptions {
+		if len(e.checks) == 0 {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// refusal is for a pod that a policy might change, where that can't be told.
+func (m *matched) refusal() *Refusal {
+	cure := "Mend the policy, or set its failurePolicy to Ignore."
+	if m.mayNotWeaken() {
+		cure = "Make the pod smaller, or try again."
+	}
+	return &Refusal{Code: m.code(), Message: Message(func(quote func(string) string) string {
+		return "TokenPolicy " + quote(m.policy.Name) + " may change the pod, and whether it matches is unknown: " + m.why + ". " + cure
+	})}
 }

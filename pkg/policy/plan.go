@@ -27,10 +27,31 @@ type Attributes struct {
 	// Old is the same for the object before an UPDATE.
 	Old *workload.Pod
 	// Values returns what conditions see, or nil if that can't be told. It is
-	// called at most once, and only where a policy with conditions may match.
+	// called at most once for each State, and only where a policy with conditions may
+	// match.
 	Values func() *Values
+	// State tells apart the states that the pod goes through while it is changed;
+	// empty for the pod as it came.
+	State string
+	// Done is closed when nobody waits for the answer any more; nil for never.
+	Done <-chan struct{}
 	// AtMost is the strongest action that may come of it; Deny if empty.
 	AtMost v1alpha1.Action
+
+	evaluated *conditions
+}
+
+// ShareConditions makes copies of the attributes share the budget of their conditions,
+// and what these have come to.
+func (a *Attributes) ShareConditions() { a.evaluations() }
+
+// evaluations returns what the conditions of this review have come to so far. Copies
+// of the attributes that are made after the first call share it.
+func (a *Attributes) evaluations() *conditions {
+	if a.evaluated == nil {
+		a.evaluated = newConditions(a.Done)
+	}
+	return a.evaluated
 }
 
 // Plan is one review on its way to a verdict.
@@ -54,13 +75,11 @@ type trial struct {
 	unknownDenies bool
 }
 
-// vote is what one policy, or the default, makes of the findings of a check.
+// vote is what one policy makes of the findings of a check.
 type vote struct {
-	policy      *Policy // nil for the default of the table
+	*matched
 	action      v1alpha1.Action
 	denyUnknown bool
-	dryRun      bool
-	uncertain   bool // whether the policy matches could not be found out
 }
 
 // Plan applies the rules of the game and finds the references to judge.
@@ -120,7 +139,7 @@ func (p *Plan) settle(set *facts.Set) {
 	}
 	for i := range p.trials {
 		t := &p.trials[i]
-		t.unknownDenies = slices.ContainsFunc(t.votes, func(v vote) bool { return v.denyUnknown && !v.dryRun })
+		t.unknownDenies = slices.ContainsFunc(t.votes, func(v vote) bool { return v.denyUnknown && !v.policy.dryRun })
 		p.readSecrets = p.readSecrets || t.check.ReadsSecrets
 	}
 }
@@ -134,38 +153,25 @@ func (p *Plan) useFacts(set *facts.Set) {
 	}
 }
 
-// trialsOf collects the votes on one check. With the default's vote comes the
-// default; it counts only where no policy that is in force lists the check.
+// trialsOf collects the votes on one check.
 func (p *Plan) trialsOf(c *Check) []trial {
 	var trials []trial
-	cast := func(params Parameters, v vote) {
-		if v.action == v1alpha1.Off {
-			return
-		}
-		for i := range trials {
-			if trials[i].parameters == params {
-				trials[i].votes = append(trials[i].votes, v)
-				return
-			}
-		}
-		trials = append(trials, trial{check: c, parameters: params, votes: []vote{v}})
-	}
-	listed := false
-	for _, m := range p.matching.policies {
+	for i := range p.matching.policies {
+		m := &p.matching.policies[i]
 		r, ok := m.policy.rules[c.ID]
 		if !ok {
 			continue
 		}
-		v := vote{
-			policy: m.policy, action: p.forTemplate(r.action, m.policy.templateAction),
-			denyUnknown: m.policy.denyUnknown, dryRun: m.policy.dryRun, uncertain: m.state == facts.Unknown,
+		v := vote{matched: m, action: p.forTemplate(r.action, m.policy.templateAction), denyUnknown: r.denyUnknown}
+		if v.action == v1alpha1.None {
+			continue
 		}
-		cast(r.parameters, v)
-		// An uncertain policy may not apply: the default stays.
-		listed = listed || (!v.dryRun && !v.uncertain)
-	}
-	if !listed {
-		cast(c.defaultParameters(), vote{action: p.forTemplate(c.Default, v1alpha1.Warn)})
+		same := func(t trial) bool { return t.parameters == r.parameters }
+		if at := slices.IndexFunc(trials, same); at >= 0 {
+			trials[at].votes = append(trials[at].votes, v)
+		} else {
+			trials = append(trials, trial{check: c, parameters: r.parameters, votes: []vote{v}})
+		}
 	}
 	return trials
 }
@@ -176,11 +182,4 @@ func (p *Plan) forTemplate(action, most v1alpha1.Action) v1alpha1.Action {
 		return v1alpha1.Weaker(action, most)
 	}
 	return action
-}
-
-func (c *Check) defaultParameters() Parameters {
-	if slices.Contains(c.Parameters, "gracePeriod") {
-		return Parameters{GracePeriod: defaultGracePeriod}
-	}
-	return Parameters{}
 }

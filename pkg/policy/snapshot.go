@@ -10,7 +10,7 @@ import (
 
 // Options hold for all policies of a snapshot.
 type Options struct {
-	// DryRun records every decision and changes none, built-in defaults included.
+	// DryRun records every decision and changes none, whatever policy takes it.
 	DryRun bool
 	// Namespaces to judge; all if empty.
 	Namespaces []string
@@ -24,15 +24,22 @@ type Snapshot struct {
 	options  Options
 }
 
-// NewSnapshot puts policies together. Their order does not matter.
+// NewSnapshot puts policies together, and the built-in one unless there is one of
+// its name. Their order does not matter.
 func NewSnapshot(checks []Check, policies []*Policy, options Options) *Snapshot {
-	sorted := slices.Clone(policies)
+	sorted := withDefault(checks, slices.Clone(policies))
 	slices.SortFunc(sorted, func(a, b *Policy) int { return strings.Compare(a.Name, b.Name) })
 	return &Snapshot{checks: checks, policies: sorted, options: options}
 }
 
-// Policies returns how many policies there are.
-func (s *Snapshot) Policies() int { return len(s.policies) }
+// Policies returns how many policies somebody wrote: the built-in one does not count.
+func (s *Snapshot) Policies() int {
+	n := len(s.policies)
+	if slices.ContainsFunc(s.policies, func(p *Policy) bool { return p.builtIn }) {
+		n--
+	}
+	return n
+}
 
 // ExpiredExemptions returns how many exemptions have ended.
 func (s *Snapshot) ExpiredExemptions(now time.Time) int {
@@ -45,7 +52,7 @@ func (s *Snapshot) ExpiredExemptions(now time.Time) int {
 
 // Strictest returns the strongest action of any of the policy's checks.
 func (p *Policy) Strictest() v1alpha1.Action {
-	strictest := v1alpha1.Off
+	strictest := v1alpha1.None
 	for _, r := range p.rules {
 		strictest = v1alpha1.Stronger(strictest, r.action)
 	}
@@ -58,7 +65,7 @@ func Differing(a, b *Snapshot) []*Policy {
 	var out []*Policy
 	for _, pair := range [][2]*Snapshot{{a, b}, {b, a}} {
 		for _, p := range pair[0].policies {
-			if !slices.Contains(pair[1].policies, p) {
+			if !slices.ContainsFunc(pair[1].policies, p.standsFor) {
 				out = append(out, p)
 			}
 		}

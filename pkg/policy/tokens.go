@@ -52,7 +52,9 @@ const (
 type fault struct {
 	// state is Present for what is there and wrong, Unknown where nobody knows.
 	state facts.State
-	text  func(quote func(string) string) string
+	// why it is unknown, where it is the caller's own doing.
+	why  facts.Why
+	text func(quote func(string) string) string
 	// rests has the objects, besides the Secret, whose content the fault rests on.
 	rests []facts.Object
 	// looks has what of the API server itself the fault rests on: a signing key, the
@@ -187,15 +189,32 @@ func (c tokenCheck) askMore(in *Input, u tokenUse, ask func(facts.Query)) (all b
 // fault returns what is wrong, as far as it has been confirmed.
 func (c tokenCheck) fault(in *Input, s *UsedSecret, u tokenUse) *fault {
 	f := c.judge(in, u)
-	if f == nil || f.state != facts.Present {
+	if f == nil {
+		return nil
+	}
+	if f.state != facts.Present {
+		f.why = c.callersDoing(in, u)
 		return f
 	}
 	if why, yes := f.unconfirmed(in, &s.Fact); yes {
-		return &fault{state: facts.Unknown, text: func(_ func(string) string) string {
+		return &fault{state: facts.Unknown, why: why, text: func(_ func(string) string) string {
 			return "could not be judged by what the API server shows now (" + whyText(why) + "). " + whyCure(why)
 		}}
 	}
 	return f
+}
+
+// callersDoing returns why it could not be found out what judge looks at besides the
+// Secret, if that is the caller's own doing.
+func (c tokenCheck) callersDoing(in *Input, u tokenUse) (why facts.Why) {
+	if c.needsMore != nil {
+		c.needsMore(in, u, func(q facts.Query) {
+			if known := in.Facts.Get(q.Object); known.Why.IsCallersDoing() {
+				why = known.Why
+			}
+		})
+	}
+	return why
 }
 
 // find reports the first fault of each reference; what is wrong comes before
@@ -208,18 +227,20 @@ func (c tokenCheck) find(in *Input, report func(Finding)) {
 			continue
 		}
 		r := s.Reference
-		state, text := facts.Absent, "" // of the first fault; Absent for none
+		state, why, text := facts.Absent, facts.NoReason, "" // of the first fault; Absent for none
 		s.eachToken(func(u tokenUse) {
 			f := c.fault(in, s, u)
 			if f == nil || state == facts.Present || state == f.state {
 				return
 			}
-			state, text = f.state, message(c.id, func(quote func(string) string) string {
+			state, why, text = f.state, f.why, message(c.id, func(quote func(string) string) string {
 				return subject(r, quote) + " (" + r.Path + ") " + f.text(quote)
 			})
 		})
 		if state != facts.Absent {
-			report(in.finding(r, r.Path, state, text))
+			found := in.finding(r, r.Path, state, text)
+			found.Why = why
+			report(found)
 		}
 	}
 }

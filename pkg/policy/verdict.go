@@ -7,7 +7,22 @@ import (
 	"strings"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
 )
+
+// The HTTP status of a refusal.
+const (
+	Forbidden = 403
+	// TooManyRequests is for what may pass a moment later.
+	TooManyRequests = 429
+)
+
+// Refusal is why a pod is refused before it is judged.
+type Refusal struct {
+	Message string
+	// Code is Forbidden or TooManyRequests.
+	Code int32
+}
 
 // Verdict is the answer to a review.
 type Verdict struct {
@@ -24,6 +39,9 @@ type Verdict struct {
 	Undecided []Undecided
 	// Message tells why the object is refused; empty if it is allowed.
 	Message string
+	// Code of a refusal is Forbidden, or TooManyRequests where every reason for it may
+	// be gone a moment later.
+	Code int32
 	// Warnings for the person who made the request, a line a finding.
 	Warnings []string
 }
@@ -31,11 +49,11 @@ type Verdict struct {
 // Outcome sums the verdict up in one word, from a closed set: deny, warn,
 // audit or allow.
 func (v *Verdict) Outcome() string {
-	strongest := v1alpha1.Off
+	strongest := v1alpha1.None
 	for i := range v.Findings {
 		strongest = v1alpha1.Stronger(strongest, v.Findings[i].Action)
 	}
-	if strongest == v1alpha1.Off {
+	if strongest == v1alpha1.None {
 		return "allow"
 	}
 	return strings.ToLower(string(strongest))
@@ -49,25 +67,25 @@ const maxDenial = 800
 const maxWarnings = 4096
 
 func (p *Plan) verdict(rulings []ruling) Verdict {
-	v := Verdict{Allowed: true, Undecided: p.matching.undecided()}
-	why := map[string]string{}
-	for _, u := range v.Undecided {
-		why[u.Policy] = "; whether it matches is unknown: " + u.Why
-	}
+	v := Verdict{Allowed: true, Undecided: p.matching.undecided}
 	var denied, policies []string
 	named := map[string]bool{} // those of policies
+	v.Code = TooManyRequests // until a finding is denied for another reason
 	for i := range rulings {
 		r := &rulings[i]
-		if r.would.StrongerThan(v1alpha1.Off) {
+		if r.would.StrongerThan(v1alpha1.None) {
 			would := r.finding
 			would.Action, would.Policies, would.Exempted = r.would, r.wouldPolicies, ""
 			v.Would = append(v.Would, would)
 		}
 		switch r.finding.Action {
-		case v1alpha1.Off:
+		case v1alpha1.None:
 			continue
 		case v1alpha1.Deny:
 			denied = append(denied, r.finding.line())
+			if v.Code != Forbidden && !p.mayPassLater(&r.finding) {
+				v.Code = Forbidden
+			}
 			for _, name := range r.finding.Policies {
 				if !named[name] {
 					named[name], policies = true, append(policies, name)
@@ -75,22 +93,43 @@ func (p *Plan) verdict(rulings []ruling) Verdict {
 			}
 		case v1alpha1.Warn:
 			v.Warnings = append(v.Warnings, r.finding.line())
-		case v1alpha1.Audit:
+		case v1alpha1.Audit, v1alpha1.Hold: // Hold was made Warn
 		}
 		v.Findings = append(v.Findings, r.finding)
 	}
 	v.Warnings = FitWarnings(v.Warnings)
-	if len(denied) > 0 {
+	if len(denied) == 0 {
+		v.Code = 0
+	} else {
 		v.Allowed = false
 		v.Message = joinLines(denied, maxDenial)
 		for i, name := range policies {
-			policies[i] += why[name]
+			policies[i] += p.doubtOf(name)
 		}
 		if by := " (TokenPolicy " + strings.Join(policies, ", ") + ")"; len(policies) > 0 && len(v.Message)+len(by) < maxDenial+100 {
 			v.Message += by
 		}
 	}
 	return v
+}
+
+// doubtOf returns what a refusal adds to the name of a policy.
+func (p *Plan) doubtOf(name string) string {
+	for i := range p.matching.policies {
+		if m := &p.matching.policies[i]; m.policy.Name == name && m.uncertain {
+			return "; whether it matches is unknown: " + m.why
+		}
+	}
+	return ""
+}
+
+// mayPassLater reports whether a finding is denied only because its namespace has
+// spent its rate of look-ups: for the object, or for what tells whether the policies
+// match that ask for it.
+func (p *Plan) mayPassLater(f *Finding) bool {
+	return f.Why == facts.TooManyLookups || !slices.ContainsFunc(p.matching.policies, func(m matched) bool {
+		return slices.Contains(f.Policies, m.policy.Name) && m.code() != TooManyRequests
+	})
 }
 
 // FitWarnings says how many warnings there are beyond those that fit, rather

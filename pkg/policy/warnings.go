@@ -17,8 +17,14 @@ func (c *compilation) warnings(spec *field.Path, p *v1alpha1.TokenPolicy) {
 		c.out.Warnings = append(c.out.Warnings, at.String()+": "+text)
 	}
 	if len(p.Spec.Checks) == 0 && p.Spec.Mutate == nil {
-		warn(spec, "the policy has neither checks nor mutate; it has no effect")
+		if p.Name == DefaultName {
+			warn(spec, "the policy has neither checks nor mutate: it takes the place of the built-in TokenPolicy default, and has no other effect")
+		} else {
+			warn(spec, "the policy has neither checks nor mutate; it has no effect")
+		}
 	}
+	c.holdWarnings(spec, p, warn)
+	c.out.Warnings = append(c.out.Warnings, c.out.ExpressionWarnings...)
 	for _, s := range []struct {
 		at       *field.Path
 		selector labels.Selector
@@ -43,6 +49,23 @@ func (c *compilation) warnings(spec *field.Path, p *v1alpha1.TokenPolicy) {
 					"the policy does not list "+check+", and an exemption acts within its own policy; it has no effect")
 			}
 		}
+	}
+}
+
+// holdWarnings tell what becomes of Hold.
+func (c *compilation) holdWarnings(spec *field.Path, p *v1alpha1.TokenPolicy, warn func(*field.Path, string)) {
+	holds := false
+	for i := range p.Spec.Checks {
+		if p.Spec.Checks[i].Action == v1alpha1.Hold {
+			holds = true
+			warn(spec.Child("checks").Index(i).Child("action"), "this version holds no pods: Hold acts as Warn")
+		}
+	}
+	switch {
+	case p.Spec.Hold != nil && !holds:
+		warn(spec.Child("hold"), "no check has the action Hold; it has no effect")
+	case holds && c.out.Hold.MaxDuration >= progressDeadline:
+		warn(spec.Child("hold", "maxDuration"), "a Deployment gives up after 600 s unless its progressDeadlineSeconds says otherwise; hold pods for less")
 	}
 }
 

@@ -63,7 +63,7 @@ func NewCluster(config *rest.Config, compiler *policy.Compiler, options policy.O
 		return nil, fmt.Errorf("policies: %w", err)
 	}
 	c := &Cluster{
-		publisher: publisher{compiler: compiler, options: options, metrics: m, log: log},
+		publisher: publisher{compiler: compiler.Stored(), options: options, metrics: m, log: log},
 		client:    client.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.TokenPolicyResource)),
 		policies:  map[string]*entry{}, changed: make(chan struct{}, 1), settled: make(chan struct{}, 1),
 	}

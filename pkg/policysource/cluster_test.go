@@ -246,8 +246,8 @@ func TestOnlyWhatChangedIsCompiled(t *testing.T) {
 func TestABrokenPolicyKeepsTheUsablePart(t *testing.T) {
 	tests := []struct{ name, spec string }{
 		{name: "a check that is unknown", spec: halfBroken},
-		{name: "an exemption that can't be used", spec: "{checks: [{name: secret-exists, action: Deny}], exemptions: [{reason: x, checks: [of-the-future], objectNames: [db]}]}"},
-		{name: "an exemption whose time is none", spec: "{checks: [{name: secret-exists, action: Deny}], exemptions: [{reason: x, until: tomorrow, objectNames: [db]}]}"},
+		{name: "an exemption that can't be used", spec: "{checks: [{name: secret-exists, action: Deny}], exemptions: [{name: x, reason: x, checks: [of-the-future], objects: [{kind: Secret, name: db}]}]}"},
+		{name: "an exemption whose time is none", spec: "{checks: [{name: secret-exists, action: Deny}], exemptions: [{name: x, reason: x, until: tomorrow, objects: [{kind: Secret, name: db}]}]}"},
 		{name: "a mutation that can't be used", spec: "{checks: [{name: secret-exists, action: Deny}], mutate: {serviceAccount: {name: Not_A_Name}}}"},
 	}
 	for _, tt := range tests {

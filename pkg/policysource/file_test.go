@@ -160,7 +160,7 @@ func TestAFileThatIsPutBackAsItWasIsReadyAgain(t *testing.T) {
 func TestExemptionsThatEndAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
-		w := follow(t, strings.TrimSuffix(denying, "}\n")+", exemptions: [{reason: x, until: "+until+", objectNames: [db]}]}\n")
+		w := follow(t, strings.TrimSuffix(denying, "}\n")+", exemptions: [{name: x, reason: x, until: "+until+", objects: [{kind: Secret, name: db}]}]}\n")
 		if denies(w) || testutil.ToFloat64(w.metrics.ExemptionsExpired) != 0 {
 			t.Error("the exemption has no effect")
 		}

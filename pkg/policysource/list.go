@@ -36,7 +36,7 @@ func List(ctx context.Context, config *rest.Config, compiler *policy.Compiler) (
 			return nil, nil, err
 		}
 		if k.compiled == nil {
-			k.compiled, k.errs = compiler.Compile(k.object)
+			k.compiled, k.errs = c.compiler.Compile(k.object)
 		}
 		if len(k.errs) > 0 {
 			notes = append(notes, fmt.Sprintf("TokenPolicy %s is not wholly in force: %s", k.object.Name, k.errs.ToAggregate()))

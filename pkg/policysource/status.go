@@ -69,7 +69,7 @@ func (c *Cluster) writeStatus(ctx context.Context, logged string) string {
 	overlaps := policy.Overlaps(policies)
 	now, last := metav1.Now(), ""
 	for i := range all {
-		status := all[i].status(overlaps[all[i].object.Name], now)
+		status := all[i].status(overlaps[all[i].object.Name], c.compiler.Checks(), now)
 		if equality.Semantic.DeepEqual(status, &all[i].object.Status) {
 			continue
 		}
@@ -86,22 +86,10 @@ func (c *Cluster) writeStatus(ctx context.Context, logged string) string {
 }
 
 // status returns what the status of a policy should be.
-func (k *entry) status(overlap string, now metav1.Time) *v1alpha1.TokenPolicyStatus {
+func (k *entry) status(overlap string, checks []policy.Check, now metav1.Time) *v1alpha1.TokenPolicyStatus {
 	status := k.object.Status.DeepCopy()
 	status.ObservedGeneration = k.object.Generation
 	status.StrictestAction = k.compiled.Strictest()
-	ready := metav1.Condition{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCompiled, Message: "The policy is in force.",
-	}
-	if len(k.errs) > 0 {
-		ready.Status, ready.Reason = metav1.ConditionFalse, v1alpha1.ReasonUnknownCheck
-		for _, err := range k.errs {
-			if !policy.IsUnknownCheck(err) {
-				ready.Reason = v1alpha1.ReasonInvalid
-			}
-		}
-		ready.Message = k.errs.ToAggregate().Error()
-	}
 	overlapping := metav1.Condition{
 		Type: v1alpha1.ConditionOverlapping, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNoOverlap,
 		Message: "No policy with the same selectors that comes first sets the same field otherwise.",
@@ -109,7 +97,7 @@ func (k *entry) status(overlap string, now metav1.Time) *v1alpha1.TokenPolicySta
 	if overlap != "" {
 		overlapping.Status, overlapping.Reason, overlapping.Message = metav1.ConditionTrue, v1alpha1.ReasonSameChange, overlap
 	}
-	for _, condition := range []metav1.Condition{ready, overlapping} {
+	for _, condition := range []metav1.Condition{k.ready(checks), overlapping, k.expressionWarnings(), k.exemptionsEnding(now.Time)} {
 		condition.ObservedGeneration, condition.LastTransitionTime = k.object.Generation, now
 		if len(condition.Message) > maxCondition {
 			condition.Message = strings.ToValidUTF8(condition.Message[:maxCondition], "") + "..."
@@ -117,6 +105,68 @@ func (k *entry) status(overlap string, now metav1.Time) *v1alpha1.TokenPolicySta
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}
 	return status
+}
+
+// ready tells whether the policy is in force as it is written.
+func (k *entry) ready(checks []policy.Check) metav1.Condition {
+	ready := metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCompiled, Message: "The policy is in force.",
+	}
+	if held := k.compiled.Holds(checks); len(held) > 0 {
+		ready.Status, ready.Reason = metav1.ConditionFalse, v1alpha1.ReasonHoldDisabled
+		ready.Message = "No pods are held: Hold acts as Warn for " + strings.Join(held, ", ") + ". The rest of the policy is in force."
+	}
+	if len(k.errs) == 0 {
+		return ready
+	}
+	ready.Status, ready.Reason = metav1.ConditionFalse, v1alpha1.ReasonUnknownCheck
+	for _, err := range k.errs {
+		if !policy.IsUnknownCheck(err) {
+			ready.Reason = v1alpha1.ReasonInvalid
+		}
+	}
+	ready.Message = k.errs.ToAggregate().Error()
+	return ready
+}
+
+// expressionWarnings tells of conditions that do not fit a Pod.
+func (k *entry) expressionWarnings() metav1.Condition {
+	if len(k.compiled.ExpressionWarnings) > 0 {
+		return metav1.Condition{
+			Type: v1alpha1.ConditionExpressionWarnings, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonTypeChecking,
+			Message: strings.Join(k.compiled.ExpressionWarnings, "; "),
+		}
+	}
+	return metav1.Condition{
+		Type: v1alpha1.ConditionExpressionWarnings, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNoWarning,
+		Message: "The conditions fit the fields of a Pod.",
+	}
+}
+
+// endsSoon is how long before its end an exemption is announced.
+const endsSoon = 7 * 24 * time.Hour
+
+// exemptionsEnding tells of exemptions that have ended, or end soon. The message
+// changes only when one of them begins to end, and when it has.
+func (k *entry) exemptionsEnding(now time.Time) metav1.Condition {
+	endings := k.compiled.Endings(now, endsSoon)
+	if len(endings) == 0 {
+		return metav1.Condition{
+			Type: v1alpha1.ConditionExemptionsEnding, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNoneEnds,
+			Message: "No exemption has ended, or ends within a week.",
+		}
+	}
+	out := metav1.Condition{Type: v1alpha1.ConditionExemptionsEnding, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonEndsSoon}
+	texts := make([]string, len(endings))
+	for i, e := range endings {
+		verb := " ends at "
+		if e.Ended {
+			verb, out.Reason = " ended at ", v1alpha1.ReasonEnded
+		}
+		texts[i] = e.Name + verb + e.At.Format(time.RFC3339)
+	}
+	out.Message = strings.Join(texts, "; ")
+	return out
 }
 
 func (c *Cluster) applyStatus(ctx context.Context, p *v1alpha1.TokenPolicy, status *v1alpha1.TokenPolicyStatus) error {

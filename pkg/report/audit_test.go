@@ -39,7 +39,7 @@ func TestNoControlCharacterOfAnAuditReachesTheTerminal(t *testing.T) {
 }
 
 func TestTheLastLineOfAnAudit(t *testing.T) {
-	const judged = "0 pods and 0 templates judged by the defaults: "
+	const judged = "0 pods and 0 templates judged by the built-in policy: "
 	tests := []struct {
 		name  string
 		audit Audit

@@ -76,7 +76,7 @@ func (a *Audit) summary() auditSummary {
 			s.Warn++
 		case v1alpha1.Audit:
 			s.Audit++
-		case v1alpha1.Off:
+		case v1alpha1.None:
 		}
 		if w.Bare {
 			s.Bare++

@@ -239,7 +239,7 @@ func (a *Audit) line() string {
 func policies(n int) string {
 	switch n {
 	case 0:
-		return "the defaults"
+		return "the built-in policy"
 	case 1:
 		return "1 policy"
 	}

@@ -30,7 +30,7 @@ func writeJUnit(w io.Writer, r *Report, o Options) error {
 			f := &r.Results[j]
 			switch {
 			case f.Subject.compare(object) != 0:
-			case failOn != v1alpha1.Off && f.atLeast(failOn):
+			case failOn != v1alpha1.None && f.atLeast(failOn):
 				failures = append(failures, f.line())
 			default:
 				others = append(others, f.line())

@@ -155,7 +155,7 @@ func (r *Report) summary() summary {
 			s.Warn++
 		case v1alpha1.Audit:
 			s.Audit++
-		case v1alpha1.Off:
+		case v1alpha1.None:
 		}
 		if f.Action != "" && f.State == facts.Unknown.String() {
 			s.Unknown++

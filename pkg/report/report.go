@@ -16,7 +16,7 @@ type Options struct {
 	// Colour is for terminals alone.
 	Colour bool
 	// FailOn is from which action on a finding is a failure (JUnit); Warn if empty,
-	// and Off for none.
+	// and None for none.
 	FailOn v1alpha1.Action
 	// Version of the program, for formats that tell it; may be empty.
 	Version string

@@ -55,7 +55,7 @@ func rule(c *policy.Check) sarifRule {
 		ID: c.ID, Short: sarifText{Text: "Finds " + c.Title + "."}, Full: sarifText{Text: plain(c.Problem)},
 		Help: sarifText{Text: plain(help), Markdown: help},
 	}
-	out.Default.Enabled, out.Default.Level = c.Default != v1alpha1.Off, level(c.Default)
+	out.Default.Enabled, out.Default.Level = c.Default != v1alpha1.None, level(c.Default)
 	return out
 }
 
@@ -70,7 +70,7 @@ func level(a v1alpha1.Action) string {
 		return "warning"
 	case v1alpha1.Audit:
 		return "note"
-	case v1alpha1.Off:
+	case v1alpha1.None:
 	}
 	return "none"
 }

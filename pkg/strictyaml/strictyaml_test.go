@@ -74,8 +74,8 @@ func TestAliasesDoNotExplode(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
-	known := []string{"onUnknown", "mode", "checks"}
-	for word, want := range map[string]string{"onUnkown": "onUnknown", "Mode": "mode", "chekcs": "checks", "templateAction": "", "zzzzzz": ""} {
+	known := []string{"onUnknown", "hold", "mode", "checks"}
+	for word, want := range map[string]string{"onUnkown": "onUnknown", "Mode": "mode", "mood": "mode", "chekcs": "checks", "templateAction": "", "zzzzzz": ""} {
 		if got := Nearest(word, known); got != want {
 			t.Errorf("%s: got %q, want %q", word, got, want)
 		}

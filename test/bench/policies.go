@@ -129,7 +129,7 @@ func ofSquad(i int) *v1alpha1.TokenPolicy {
 			Labels: map[string]string{"app.kubernetes.io/managed-by": "Helm"},
 		},
 		Spec: v1alpha1.TokenPolicySpec{
-			Mode: v1alpha1.Enforce, OnUnknown: v1alpha1.AllowUnknown, TemplateAction: v1alpha1.Warn,
+			Mode: v1alpha1.Enforce, FailurePolicy: v1alpha1.Fail, TemplateAction: v1alpha1.TemplateWarn,
 			Match: v1alpha1.Match{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": squad}}},
 			MatchConditions: []v1alpha1.MatchCondition{
 				{Name: "our-images", Expression: `!object.?metadata.?name.orValue('').startsWith('debug-') && ` +
@@ -140,7 +140,7 @@ func ofSquad(i int) *v1alpha1.TokenPolicy {
 				{Name: "secret-exists", Action: v1alpha1.Deny}, {Name: "secret-key-exists", Action: v1alpha1.Warn},
 				{Name: "config-map-exists", Action: v1alpha1.Warn}, {Name: "image-pull-secret-exists", Action: v1alpha1.Audit},
 			},
-			Exemptions: []v1alpha1.Exemption{{ObjectNames: []string{squad + "-legacy"}, Reason: "moves in Q1"}},
+			Exemptions: []v1alpha1.Exemption{{Name: "legacy", Objects: []v1alpha1.ExemptObject{{Kind: "Secret", Name: squad + "-legacy"}}, Reason: "moves in Q1"}},
 		},
 		Status: settled(),
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // policies are the fields of the TokenPolicies of the simulator. There is one,
-// which takes the place of the defaults: it refuses whatever the oracle calls bad,
+// which takes the place of the built-in one: it refuses whatever the oracle calls bad,
 // and minds nothing else. Where it is strict it refuses what is unknown, too.
 func policies(strict bool) map[string]map[string]any {
 	denied := []string{
@@ -22,11 +22,11 @@ func policies(strict bool) map[string]map[string]any {
 		if slices.Contains(denied, checks[i].ID) {
 			action = v1alpha1.Deny
 		}
-		rules = append(rules, map[string]any{"name": checks[i].ID, "action": string(action)})
+		rule := map[string]any{"name": checks[i].ID, "action": string(action)}
+		if strict {
+			rule["onUnknown"] = "Deny"
+		}
+		rules = append(rules, rule)
 	}
-	spec := map[string]any{"checks": rules}
-	if strict {
-		spec["onUnknown"] = "Deny"
-	}
-	return map[string]map[string]any{"default": {"spec": spec}}
+	return map[string]map[string]any{policy.DefaultName: {"spec": map[string]any{"checks": rules}}}
 }

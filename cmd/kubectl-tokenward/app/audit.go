@@ -34,10 +34,11 @@ func newAuditCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "audit",
 		Short: "Judge what runs: which workloads break, when, and how to mend them",
-		Long: `Judge the pods and workloads that a cluster has, by its TokenPolicies (by the
-defaults where it has none, or by those of a file). Nothing needs to be
-installed. Every list is read once, by pages; a fault is confirmed by a read of
-its own before it is told. No token is sent anywhere, and nothing is written.
+		Long: `Judge the pods and workloads that a cluster has, by its TokenPolicies or those
+of a file; the built-in one applies unless one is named default. Nothing needs
+to be installed. Every list is read once, by pages; a fault is confirmed by a
+read of its own before it is told. No token is sent anywhere, and nothing is
+written.
 
 Exit status: 0 nothing found, 1 findings with the action of --fail-on or a
 stronger one, 2 the audit could not be made.`,
@@ -124,7 +125,7 @@ func (o *auditOptions) policies(ctx context.Context, config *rest.Config) ([]*po
 	}
 	policies, notes, err := policysource.List(ctx, config, compiler)
 	if apierrors.IsForbidden(err) {
-		return nil, []string{"TokenPolicies could not be read, so that the defaults of the checks count: " + statusOf(err)}, nil
+		return nil, []string{"TokenPolicies could not be read, so that the built-in policy counts: " + statusOf(err)}, nil
 	}
 	return policies, notes, err
 }

@@ -38,9 +38,10 @@ What is there is looked up in the manifests themselves, then in those of
 Without --live nothing is sent to any cluster.
 
 It is judged by the TokenPolicies of --policy-file; without that flag by those
-of the cluster (--live) and those among the manifests; without any by the
-defaults of the checks. A workload is judged as its pods will be: what a policy
-denies to pods is denied, whatever its templateAction.
+of the cluster (--live) and those among the manifests. Unless one of them is
+named default, the built-in policy of that name applies, too. A workload is
+judged as its pods will be: what a policy denies to pods is denied, whatever its
+templateAction.
 
 Secrets and ConfigMaps that something among the manifests makes, such as an
 ExternalSecret or a Certificate, count as present and are named.

@@ -49,6 +49,7 @@ func TestCheckCommand(t *testing.T) {
         Secret "db" (spec.containers[0].envFrom[0].secretRef.name) is not among
         the manifests: unless something else makes it, the container will wait
         in CreateContainerConfigError. Create it, or correct the name.
+        - by TokenPolicy default
 
 1 object judged: 0 denied, 1 warned about, 0 recorded
 `
@@ -61,7 +62,7 @@ func TestCheckCommand(t *testing.T) {
 	}{
 		{"a finding is a failure", []string{"-f", "web.yaml"}, "", exitFindings, table, ""},
 		{"unless a stronger one is asked for", []string{"-f", "web.yaml", "--fail-on", "deny"}, "", exitClean, table, ""},
-		{"or none", []string{"-f", "web.yaml", "--fail-on=Off"}, "", exitClean, table, ""},
+		{"or none", []string{"-f", "web.yaml", "--fail-on=None"}, "", exitClean, table, ""},
 		{"a policy makes it stronger", []string{"-f", "web.yaml", "--fail-on", "Deny", "--policy-file", "policy.yaml"}, "", exitFindings, "DENY  secret-exists", ""},
 		{"two files", []string{"-f", "web.yaml", "-f", "secret.yaml"}, "", exitClean, "1 object judged: nothing found\n", ""},
 		{"what the cluster has", []string{"-f", "web.yaml", "--cluster-state", "all"}, "", exitClean, "1 object judged: nothing found\n", ""},
@@ -91,7 +92,7 @@ func TestCheckCommand(t *testing.T) {
 		{"no file", nil, "", exitFailed, "", "give manifests by -f FILE"},
 		{"a file without -f", []string{"web.yaml"}, "", exitFailed, "", `unexpected argument "web.yaml"; manifests are given by -f`},
 		{"a flag that there is not", []string{"-f", "web.yaml", "--fail"}, "", exitFailed, "", "unknown flag: --fail"},
-		{"an action that there is not", []string{"-f", "web.yaml", "--fail-on", "Error"}, "", exitFailed, "", `--fail-on: "Error" is none of Deny, Warn, Audit, Off`},
+		{"an action that there is not", []string{"-f", "web.yaml", "--fail-on", "Error"}, "", exitFailed, "", `--fail-on: "Error" is none of Deny, Warn, Audit, None`},
 		{"a format that there is not", []string{"-f", "web.yaml", "-o", "xml"}, "", exitFailed, "", `--output: "xml" is none of json, junit, sarif, table, wide, yaml`},
 		{"a cluster, but not asked", []string{"-f", "web.yaml", "--context", "prod"}, "", exitFailed, "", "--context: no cluster is asked without --live"},
 		{"a policy file that is no policy", []string{"-f", "web.yaml", "--policy-file", "secret.yaml"}, "", exitFailed, "", `--policy-file: secret.yaml:1: document 1: apiVersion: expected "tokenward.dev/v1alpha1"`},

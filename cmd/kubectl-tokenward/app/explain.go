@@ -98,7 +98,7 @@ func (p *printer) check(c *policy.Check) {
 		p.prose(strings.Join(c.Parameters, ", "))
 	}
 	p.line("\n" + p.paint(bold, "In a policy"))
-	p.line("spec:\n  checks:\n    # \"Off\", Audit, Warn or Deny\n    - {name: " + c.ID + ", action: Deny}")
+	p.line("spec:\n  checks:\n    # None, Audit, Warn, Hold or Deny\n    - {name: " + c.ID + ", action: Deny}")
 }
 
 // prose wraps Markdown's paragraphs, and leaves what is indented as it is.

@@ -129,7 +129,7 @@ func TestCompletion(t *testing.T) {
 		{"formats", []string{"token", "inspect", "-o", ""}, "table\njson\nyaml\n"},
 		{"formats of check", []string{"check", "-o", ""}, "json\njunit\nsarif\n"},
 		{"formats of audit", []string{"audit", "-o", ""}, "html\njson\n"},
-		{"actions", []string{"check", "--fail-on", ""}, "Deny\nWarn\nAudit\nOff\n"},
+		{"actions", []string{"check", "--fail-on", ""}, "Deny\nWarn\nAudit\nNone\n"},
 	} {
 		if r := command(t, "", append([]string{"__complete"}, tt.args...)...); !strings.HasPrefix(r.out, tt.want) {
 			t.Errorf("%s: %s", tt.name, r.out)

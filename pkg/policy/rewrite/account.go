@@ -20,7 +20,7 @@ func (p *pass) setAccount() {
 	came := p.draft.account
 	for i := range p.wants {
 		m := &p.wants[i]
-		if m.ServiceAccount == "" || (!m.Always && !p.unset(came, m.ServiceAccount)) {
+		if m.ServiceAccount == "" || m.Exempts(reference.ServiceAccount, m.ServiceAccount) || (!m.Always && !p.unset(came, m.ServiceAccount)) {
 			continue
 		}
 		switch {

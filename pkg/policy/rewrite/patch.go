@@ -134,6 +134,15 @@ func remove(list string, length int, places []int, name func(int) string, do fun
 	}
 }
 
+// stateAfter tells apart what different patches make of a pod.
+func stateAfter(operations []Operation) string {
+	text, err := json.Marshal(operations)
+	if err != nil {
+		return "" // our own types: it can't fail
+	}
+	return string(text)
+}
+
 // applied returns decoded JSON with the patch applied, whole numbers as such;
 // nil if that fails.
 func applied(object map[string]any, operations []Operation) map[string]any {

@@ -34,6 +34,7 @@ type Plan struct {
 // object, where there are any.
 func New(s *policy.Snapshot, r *policy.Attributes) *Plan {
 	p := &Plan{snapshot: s, review: r}
+	r.ShareConditions()
 	if r.Values != nil {
 		// Policies are asked several times.
 		once := *r
@@ -56,6 +57,8 @@ type Result struct {
 	Changes, Left, Would []Change
 	// Undecided are policies of which it is unknown whether they match.
 	Undecided []policy.Undecided
+	// Refusal is set where the pod is refused for one of those; nothing is changed.
+	Refusal *policy.Refusal
 	// Warnings for the person who made the request.
 	Warnings []string
 	// Reinvoked is set if the pod shows that it was changed here before, in the
@@ -87,6 +90,7 @@ func (p *Plan) Result(set *facts.Set) Result {
 	enforced := *p.enforced
 	out := Result{
 		Passed: enforced.passed, Undecided: enforced.undecided, Changes: enforced.allChanges(p.review.Pod), Left: enforced.left, Reinvoked: enforced.reinvoked,
+		Refusal: enforced.refusal,
 	}
 	if p.review.Pod != nil {
 		out.Operations = enforced.draft.operations(p.review.Pod.Pod)
@@ -119,6 +123,7 @@ type outcome struct {
 	changes   []Change
 	left      []Change
 	undecided []policy.Undecided
+	refusal   *policy.Refusal
 	by        []string        // policies that changed anything, the latest last
 	records   map[string]bool // policies that want their changes on the pod
 	reinvoked bool
@@ -161,8 +166,11 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 		}
 		one := pass{plan: p, set: set, ask: ask, draft: out.draft}
 		one.draft.ownsProjected = false
-		var all []policy.Mutation
-		all, out.undecided = search.Mutations(set)
+		found := search.Changes(set)
+		if out.undecided, out.refusal = found.Undecided, found.Refusal; found.Refusal != nil {
+			return p.refused(out)
+		}
+		all := found.Mutations
 		for i := range all {
 			out.dryRuns = out.dryRuns || all[i].DryRun
 			if dry || !all[i].DryRun {
@@ -189,6 +197,13 @@ func (p *Plan) run(set *facts.Set, ask func(facts.Query), dry bool) outcome {
 	return p.unsettled(out)
 }
 
+// refused is for a pod of which it is unknown whether a policy would change it.
+func (p *Plan) refused(out outcome) outcome {
+	out.changes, out.left, out.settled = nil, nil, true
+	out.draft = draft{account: p.review.Pod.Spec.ServiceAccountName}
+	return out
+}
+
 // reviewOf returns the review of the pod as changed so far.
 func (p *Plan) reviewOf(d *draft) *policy.Attributes {
 	if !d.changed() {
@@ -198,6 +213,8 @@ func (p *Plan) reviewOf(d *draft) *policy.Attributes {
 	typed := *pod.Pod
 	typed.Spec.ServiceAccountName = d.account
 	pod.Pod, review.Pod = &typed, &pod
+	operations := d.operations(p.review.Pod.Pod)
+	review.State = stateAfter(operations)
 	review.Values = func() *policy.Values {
 		if p.review.Values == nil {
 			return nil
@@ -207,7 +224,7 @@ func (p *Plan) reviewOf(d *draft) *policy.Attributes {
 			return nil
 		}
 		changed := *values
-		changed.Object = applied(values.Object, d.operations(p.review.Pod.Pod))
+		changed.Object = applied(values.Object, operations)
 		return &changed
 	}
 	return &review

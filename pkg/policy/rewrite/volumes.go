@@ -43,7 +43,7 @@ func (p *pass) projectVolume(i int, v *corev1.Volume) {
 	var holder *policy.Mutation
 	for j := range p.wants {
 		m := &p.wants[j]
-		if m.Volumes == nil {
+		if m.Volumes == nil || m.Exempts(reference.Secret, v.Secret.SecretName) {
 			continue
 		}
 		why, mine := p.judgeVolume(v, m.Volumes.Missing)
@@ -218,7 +218,7 @@ func (p *pass) leaveOthers() {
 			continue
 		}
 		for j := range p.wants {
-			if p.wants[j].Volumes != nil {
+			if p.wants[j].Volumes != nil && !p.wants[j].Exempts(reference.Secret, r.Name) {
 				p.leaveVolume(Change{Change: ChangeVolumes, Path: r.Path, From: "Secret " + r.Name, To: "projected"}, &p.wants[j], r.Name, why)
 				break
 			}

@@ -56,8 +56,8 @@ func changePolicy(t, owner *testing.T, r *harness.Reports, s *harness.Server) {
 	passes := s.Metric(t, "tokenward_audit_passes_total")
 	before := r.ByName(t)
 	env.MustCreatePolicy(owner, `{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: quiet}, spec: {
-		match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: audit-00}}}, checks: [{name: token-default-account, action: "Off"},
-		{name: token-long-lived, action: "Off"}, {name: config-map-exists, action: "Off"}, {name: secret-key-exists, action: Deny}]}}`)
+		match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: audit-00}}}, checks: [{name: token-default-account, action: None},
+		{name: token-long-lived, action: None}, {name: config-map-exists, action: None}, {name: secret-key-exists, action: Deny}]}}`)
 	r.Within5s(t, func(now map[string][]string) bool {
 		for w, found := range now {
 			text := strings.Join(found, " ")

@@ -86,7 +86,7 @@ kind: TokenPolicy
 metadata: {name: checked-live}
 spec:
   match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: `+namespace+`}}}
-  checks: [{name: secret-exists, action: Deny}, {name: secret-key-exists, action: "Off"}]
+  checks: [{name: secret-exists, action: Deny}, {name: secret-key-exists, action: None}]
 `)
 	status, got = checked(t, env.Plane.Kubeconfig, namespace, "--fail-on=Deny")
 	if denied := []string{"Deny secret-exists absent " + secret + "gone line 16"}; status != 1 || !slices.Equal(got, denied) {

@@ -27,15 +27,16 @@ func PolicyFile(t *testing.T, text string) string {
 	return path
 }
 
-// SecretExistsPolicy is a policy that sets one check's action.
+// SecretExistsPolicy is a policy that sets one check's action, and takes the place
+// of the built-in one.
 func SecretExistsPolicy(action, more string) string {
-	return "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: test}\nspec:\n" +
+	return "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: default}\nspec:\n" +
 		"  checks: [{name: secret-exists, action: " + action + "}]\n" + more
 }
 
 // StrictPolicy denies whatever is missing, and whatever is unknown.
-const StrictPolicy = `{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: strict}, spec: {onUnknown: Deny,
-checks: [{name: secret-exists, action: Deny}, {name: secret-key-exists, action: Deny}, {name: config-map-exists, action: Deny}]}}`
+const StrictPolicy = `{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: strict}, spec: {
+checks: [{name: secret-exists, action: Deny, onUnknown: Deny}, {name: secret-key-exists, action: Deny, onUnknown: Deny}, {name: config-map-exists, action: Deny, onUnknown: Deny}]}}`
 
 // Policies returns a client of TokenPolicies, and what the API server warns about.
 func (e *Env) Policies(t *testing.T) (dynamic.ResourceInterface, *Warnings) {

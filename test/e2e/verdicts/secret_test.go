@@ -57,7 +57,7 @@ func TestActionsOnAMissingSecret(t *testing.T) {
 		{name: "by default the pod is created with a warning", warned: true, action: "Warn"},
 		{name: "Deny refuses it", policies: harness.SecretExistsPolicy("Deny", ""), refused: true, action: "Deny"},
 		{name: "Audit records and nothing more", policies: harness.SecretExistsPolicy("Audit", ""), action: "Audit"},
-		{name: "Off does not even record", policies: harness.SecretExistsPolicy("Off", "")},
+		{name: "None does not even record", policies: harness.SecretExistsPolicy("None", "")},
 		{name: "--dry-run records and nothing more", policies: harness.SecretExistsPolicy("Deny", ""), flags: []string{"--dry-run"}, action: "Audit", would: "Deny"},
 		{
 			name: "a policy in DryRun records what it would do, and weakens nothing",

@@ -45,6 +45,16 @@ func TestTheEnumOfTheCRDHasTheActionsInTheirOrder(t *testing.T) {
 		if got := checks.Items.Properties["action"].Enum; !slices.Equal(got, want) {
 			t.Errorf("%s: spec.checks[].action: %v, want %v", v.Name, got, want)
 		}
+		want = nil
+		for _, a := range TemplateActions() {
+			want = append(want, string(a))
+			if Action(a).Strength() < 0 {
+				t.Errorf("%s is no action", a)
+			}
+		}
+		if got := v.Schema.OpenAPIV3Schema.Properties["spec"].Properties["templateAction"].Enum; !slices.Equal(got, want) {
+			t.Errorf("%s: spec.templateAction: %v, want %v", v.Name, got, want)
+		}
 	}
 }
 

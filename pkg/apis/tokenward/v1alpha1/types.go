@@ -23,7 +23,7 @@ const (
 	DryRun  Mode = "DryRun" // decide and record everything, change nothing
 )
 
-// UnknownAction is what a policy makes of something that could not be looked up.
+// UnknownAction is what a check leads to where an object could not be looked up.
 type UnknownAction string
 
 // What unknown leads to.
@@ -32,22 +32,22 @@ const (
 	DenyUnknown  UnknownAction = "Deny"  // the check's own action, never more
 )
 
-// When says when a mutation applies.
-type When string
+// FailurePolicy says whether a policy counts as matching where that can't be told.
+type FailurePolicy string
 
-// The times at which an account is set.
+// The failure policies.
 const (
-	WhenUnset  When = "Unset"
-	WhenAlways When = "Always"
+	Fail   FailurePolicy = "Fail"   // it counts as matching, and refuses a pod that it might change
+	Ignore FailurePolicy = "Ignore" // it does not count as matching, and changes nothing
 )
 
-// Project says which volumes are rewritten to projected tokens.
-type Project string
+// OnExpiry is what becomes of a held pod once it was held for long enough.
+type OnExpiry string
 
-// Which long-lived token volumes are rewritten.
+// What becomes of held pods.
 const (
-	ProjectExisting          Project = "Existing"
-	ProjectExistingOrMissing Project = "ExistingOrMissing"
+	ReleaseHeld OnExpiry = "Release" // it starts, and the kubelet tells the rest
+	KeepHeld    OnExpiry = "Keep"    // it stays held, and is reported
 )
 
 // TokenPolicy says what happens to pods whose tokens, Secrets, ConfigMaps or
@@ -60,6 +60,8 @@ const (
 // +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=".spec.mode",description="Enforce, or DryRun: nothing is denied or changed"
 // +kubebuilder:printcolumn:name="Strictest",type=string,JSONPath=".status.strictestAction",description="The strongest action of any check"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether the policy is in force as it is written"
+// +kubebuilder:printcolumn:name="Findings",type=integer,JSONPath=".status.audit.findings",description="What the last audit found by the policy"
+// +kubebuilder:printcolumn:name="Pods",type=integer,JSONPath=".status.audit.matchedPods",priority=1,description="Pods that the policy matched in the last audit"
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=".status.conditions[?(@.type==\"Ready\")].reason",priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=".metadata.creationTimestamp"
 type TokenPolicy struct {
@@ -102,46 +104,66 @@ type TokenPolicySpec struct {
 	// must all be true for the policy to apply. They see object, oldObject, request
 	// and namespaceObject. The object is always a Pod: of a workload the one that
 	// its template makes. A condition that is false excludes the policy, whatever
-	// the others do; one that fails leaves it unknown, and onUnknown decides.
+	// the others do; one that fails leaves it unknown, and failurePolicy decides.
 	//
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	MatchConditions []MatchCondition `json:"matchConditions,omitempty"`
-	// Checks and what they lead to. A check that no matching policy lists acts by
-	// its default.
+	// FailurePolicy says whether the policy counts as matching where that can't be
+	// told: a condition fails, or the labels of the namespace can't be read. Fail, the
+	// default: it does, and a pod that it might change is refused. Ignore: it does
+	// not. A condition that costs too much to evaluate counts as true in either case.
+	//
+	// +optional
+	// +kubebuilder:default=Fail
+	// +kubebuilder:validation:Enum=Fail;Ignore
+	FailurePolicy FailurePolicy `json:"failurePolicy,omitempty"`
+	// Checks and what they lead to. The strictest action of all policies that match
+	// decides: what one policy lists never weakens another. Where there is no
+	// TokenPolicy named default, a built-in one of that name applies to all pods.
 	//
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Checks []CheckRule `json:"checks,omitempty"`
-	// OnUnknown is Allow or Deny: what becomes of a pod when something could not be
-	// looked up. Deny means the check's own action, never more.
-	//
-	// +optional
-	// +kubebuilder:default=Allow
-	// +kubebuilder:validation:Enum=Allow;Deny
-	OnUnknown UnknownAction `json:"onUnknown,omitempty"`
 	// TemplateAction is the most that happens to a workload template, such as a
-	// Deployment's: Off, Warn or Deny. Its pods are judged by themselves.
+	// Deployment's: None, Audit, Warn or Deny. Its pods are judged by themselves.
 	//
 	// +optional
 	// +kubebuilder:default=Warn
-	// +kubebuilder:validation:Enum=Off;Warn;Deny
-	TemplateAction Action `json:"templateAction,omitempty"`
+	// +kubebuilder:validation:Enum=None;Audit;Warn;Deny
+	TemplateAction TemplateAction `json:"templateAction,omitempty"`
+	// Hold says how long pods are held, and what then becomes of them, where a check
+	// has the action Hold.
+	//
+	// +optional
+	Hold *HoldOptions `json:"hold,omitempty"`
 	// Mutate changes pods before they are judged.
 	//
 	// +optional
 	Mutate *Mutate `json:"mutate,omitempty"`
-	// Exemptions bring checks of this policy down to Audit.
+	// Exemptions bring checks of this policy down to Audit. One that lists no checks
+	// keeps the policy from changing the pod, too.
 	//
 	// +optional
-	// +listType=atomic
+	// +listType=map
+	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Exemptions []Exemption `json:"exemptions,omitempty"`
+
+	// OnUnknown was moved: write onUnknown in each of spec.checks.
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="false",message="has moved to spec.checks[].onUnknown: write it in each check that shall deny what is unknown"
+	OnUnknown MovedField `json:"onUnknown,omitempty"`
 }
+
+// MovedField is a field of an earlier form of TokenPolicy. The API server would
+// drop a field that it does not know; this one it refuses, and says where it went.
+type MovedField string
 
 // Match selects pods. All its parts must hold; an empty one holds always.
 type Match struct {
@@ -191,12 +213,20 @@ type CheckRule struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z][a-z0-9]*(-[a-z0-9]+)*$')",message="must be the name of a check: lower-case words joined by '-', such as secret-exists"
 	Name string `json:"name"`
-	// Action is Off, Audit, Warn or Deny, each of which includes the weaker ones;
-	// the check's default if left out. Quote "Off": to YAML 1.1 a plain Off is false.
+	// Action is None, Audit, Warn, Hold or Deny, each of which includes the weaker
+	// ones. Hold is for what waiting can heal, such as a missing Secret: the pod is
+	// held until it is there.
+	//
+	// +required
+	// +kubebuilder:validation:Enum=None;Audit;Warn;Hold;Deny
+	Action Action `json:"action"`
+	// OnUnknown is what the check leads to where an object could not be looked up.
+	// Allow: a record, as under Audit. Deny: the check's own action, never more.
 	//
 	// +optional
-	// +kubebuilder:validation:Enum=Off;Audit;Warn;Deny
-	Action Action `json:"action,omitempty"`
+	// +kubebuilder:default=Allow
+	// +kubebuilder:validation:Enum=Allow;Deny
+	OnUnknown UnknownAction `json:"onUnknown,omitempty"`
 	// Parameters of the check, where it has any.
 	//
 	// +optional
@@ -217,167 +247,23 @@ type Parameters struct {
 	GracePeriod *metav1.Duration `json:"gracePeriod,omitempty"`
 }
 
-// Mutate says how pods are changed. At least one change must be given.
-//
-// +kubebuilder:validation:XValidation:rule="has(self.serviceAccount) || has(self.automountServiceAccountToken) || has(self.longLivedTokenVolumes)",message="must have serviceAccount, automountServiceAccountToken or longLivedTokenVolumes"
-type Mutate struct {
-	// ServiceAccount sets the account of the pod.
+// HoldOptions say how pods are held.
+type HoldOptions struct {
+	// MaxDuration is how long a pod is held at most, such as 5m or 1h, from 1s to 24h.
+	// Keep it under the progressDeadlineSeconds of Deployments, which is 600 unless
+	// they say otherwise.
 	//
 	// +optional
-	ServiceAccount *ServiceAccountMutation `json:"serviceAccount,omitempty"`
-	// AutomountServiceAccountToken sets the field of that name of the pod. With
-	// false the token volume that the API server added is taken away, too.
-	//
-	// +optional
-	AutomountServiceAccountToken *bool `json:"automountServiceAccountToken,omitempty"`
-	// LongLivedTokenVolumes rewrites volumes of token Secrets of the pod's own
-	// account to projected tokens, which expire and are renewed.
-	//
-	// +optional
-	LongLivedTokenVolumes *LongLivedTokenVolumes `json:"longLivedTokenVolumes,omitempty"`
-	// RecordAnnotation writes what was changed onto the pod.
-	//
-	// +optional
-	RecordAnnotation bool `json:"recordAnnotation,omitempty"`
-}
-
-// ServiceAccountMutation sets the account of a pod.
-type ServiceAccountMutation struct {
-	// Name of the account. It must exist in the pod's namespace, else the pod is
-	// left alone.
-	//
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an account: lower-case letters, digits, '-' and '.'"
-	Name string `json:"name"`
-	// When is Unset, for pods that name no account, or Always.
-	//
-	// +optional
-	// +kubebuilder:default=Unset
-	// +kubebuilder:validation:Enum=Unset;Always
-	When When `json:"when,omitempty"`
-}
-
-// LongLivedTokenVolumes rewrites volumes of token Secrets to projected tokens.
-type LongLivedTokenVolumes struct {
-	// Project is Existing, or ExistingOrMissing, which also rewrites the volume of
-	// a vanished Secret that was named after the pod's own account.
-	//
-	// +required
-	// +kubebuilder:validation:Enum=Existing;ExistingOrMissing
-	Project Project `json:"project"`
-	// ExpirationSeconds of the projected token, in seconds. 3607 gets the API
-	// server's extended expiry for clients that read the token only once.
-	//
-	// +optional
-	// +kubebuilder:default=3607
-	// +kubebuilder:validation:Minimum=600
-	// +kubebuilder:validation:Maximum=4294967296
-	ExpirationSeconds *int64 `json:"expirationSeconds,omitempty"`
-}
-
-// Exemption brings checks down to Audit for what it selects. All its parts
-// must hold; an empty one holds always. At least one must be given.
-//
-// +kubebuilder:validation:XValidation:rule="(has(self.checks) && size(self.checks) > 0) || (has(self.namespaces) && size(self.namespaces) > 0) || (has(self.podSelector) && (has(self.podSelector.matchLabels) || has(self.podSelector.matchExpressions))) || (has(self.serviceAccountNames) && size(self.serviceAccountNames) > 0) || (has(self.objectNames) && size(self.objectNames) > 0) || (has(self.users) && size(self.users) > 0) || (has(self.groups) && size(self.groups) > 0)",message="must select something: checks, namespaces, podSelector, serviceAccountNames, objectNames, users or groups; to try a policy out use mode: DryRun"
-type Exemption struct {
-	// Checks that the exemption is for; all of the policy's if empty.
-	//
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:items:Pattern=`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`
-	Checks []string `json:"checks,omitempty"`
-	// Namespaces of the pods, by name.
-	//
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	Namespaces []string `json:"namespaces,omitempty"`
-	// PodSelector selects by the labels of the pod.
-	//
-	// +optional
-	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
-	// ServiceAccountNames are the accounts that the pods run as.
-	//
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=253
-	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
-	ServiceAccountNames []string `json:"serviceAccountNames,omitempty"`
-	// ObjectNames are the names of the objects at fault, such as a Secret's.
-	//
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=253
-	ObjectNames []string `json:"objectNames,omitempty"`
-	// Users who made the request (break-glass). The pods of a Deployment are made
-	// by a controller: exempt those by namespace or by their labels.
-	//
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MinLength=1
-	Users []string `json:"users,omitempty"`
-	// Groups of which the user who made the request is in one (break-glass). See users.
-	//
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MinLength=1
-	Groups []string `json:"groups,omitempty"`
-	// Until is when the exemption ends, such as 2027-03-31T00:00:00Z; never if
-	// left out.
-	//
-	// +optional
+	// +kubebuilder:default="5m"
 	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:Format=date-time
-	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
-	Until *metav1.Time `json:"until,omitempty"`
-	// Reason is recorded with each finding that the exemption brings down.
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="must be a duration between 1s and 24h, such as 5m"
+	MaxDuration *metav1.Duration `json:"maxDuration,omitempty"`
+	// OnExpiry is what then becomes of the pod. Release: it starts, and the kubelet
+	// tells what is missing. Keep: it stays held, and is reported.
 	//
 	// +optional
-	// +kubebuilder:validation:MaxLength=256
-	Reason string `json:"reason,omitempty"`
+	// +kubebuilder:default=Release
+	// +kubebuilder:validation:Enum=Release;Keep
+	OnExpiry OnExpiry `json:"onExpiry,omitempty"`
 }
-
-// TokenPolicyStatus is what was made of the policy.
-type TokenPolicyStatus struct {
-	// ObservedGeneration is the generation of the spec that the status is about.
-	//
-	// +optional
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// StrictestAction is the strongest action that any check of the policy may lead to.
-	//
-	// +optional
-	StrictestAction Action `json:"strictestAction,omitempty"`
-	// Conditions are Ready (False, with what is wrong, where a part of the policy
-	// is not in force) and Overlapping (True where a policy with the same selectors,
-	// which comes first by name, sets the same field of pods otherwise and wins).
-	//
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
-}
-
-// The types of conditions, and their reasons.
-const (
-	ConditionReady       = "Ready"
-	ConditionOverlapping = "Overlapping"
-
-	ReasonCompiled     = "Compiled"
-	ReasonUnknownCheck = "UnknownCheck"
-	ReasonInvalid      = "Invalid"
-	ReasonNoOverlap    = "NoOverlap"
-	ReasonSameChange   = "SameSelectorsSameChange"
-)
