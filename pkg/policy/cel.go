@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -109,12 +110,26 @@ func compileCondition(env *cel.Env, name, expression string) (condition, error) 
 		return condition{}, err
 	}
 	out := condition{name: name, expression: expression, program: program}
+	constant := true
 	for _, r := range checked.NativeRep().ReferenceMap() {
 		out.namespace = out.namespace || r.Name == namespaceVariable
+		constant = constant && !slices.Contains([]string{objectVariable, oldObjectVariable, requestVariable, namespaceVariable}, r.Name)
+	}
+	out.never = constant && isFalse(env, checked)
+	return out, nil
+}
+
+// maxConstantCost bounds what it may take to find out that an expression is always
+// false.
+const maxConstantCost = 10_000
+
+func isFalse(env *cel.Env, checked *cel.Ast) bool {
+	program, err := env.Program(checked, cel.CostLimit(maxConstantCost))
+	if err != nil {
+		return false
 	}
 	result, _, err := program.Eval(cel.NoVars())
-	out.never = err == nil && result == types.False
-	return out, nil
+	return err == nil && result == types.False
 }
 
 func oneLine(issues *cel.Issues) string {

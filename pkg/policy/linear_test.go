@@ -108,7 +108,7 @@ func policiesOnAll(tb testing.TB) []*Policy {
 		list += "{name: " + c.ID + ", action: Deny}, "
 	}
 	return compilePolicies(tb,
-		`{checks: [`+list+`], exemptions: [{checks: [secret-exists], objectNames: [other]}]}`,
+		`{checks: [`+list+`], exemptions: [{name: e, checks: [secret-exists], objects: [{kind: Secret, name: other}]}]}`,
 		`{checks: [{name: token-secret-populated, action: Deny, parameters: {gracePeriod: 5s}}]}`)
 }
 
