@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime"
 	"runtime/debug"
@@ -16,22 +15,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/intake"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/source"
 )
 
 const (
-	// maxBody is above what an API server sends: it takes requests of up to
-	// 3 MiB, and a review carries the object and the old object.
-	maxBody = 12 << 20
-	// bodyTimeout bounds how long a client may take to send its body, and to
-	// read the answer.
-	bodyTimeout = 10 * time.Second
+	// answerTimeout is how long a client may take to read the answer.
+	answerTimeout = 10 * time.Second
 	// gatherTimeout bounds the look-ups of a review.
 	gatherTimeout = 2 * time.Second
-	// defaultTimeout is what the API server grants a webhook that names none.
-	defaultTimeout = 10 * time.Second
+	// defaultTimeout is what the API server grants a webhook that names none, and
+	// maxTimeout the most that it grants any.
+	defaultTimeout, maxTimeout = 10 * time.Second, 30 * time.Second
 )
 
 // Policies gives the policies in force.
@@ -49,20 +46,13 @@ type Endpoint struct {
 	// Ready reports whether everything that a decision stands on is there. A
 	// handler without it is always ready.
 	Ready func() bool
+	// Gate bounds what all reviews together cost.
+	Gate *intake.Gate
 	// Now is the time of the decision.
 	Now     func() time.Time
 	Metrics *metrics.Metrics
 	Log     logr.Logger
 }
-
-// httpError is an answer that is no verdict: the failurePolicy decides.
-type httpError struct {
-	code    int
-	outcome string
-	err     error
-}
-
-func (e *httpError) Error() string { return e.err.Error() }
 
 // answered is an answer with what metrics tell of it.
 type answered struct {
@@ -72,9 +62,19 @@ type answered struct {
 	review    *admissionv1.AdmissionReview
 }
 
-// serve reads a body, lets judge answer it, and counts. An error of judge means
-// that the body is not the review that it should be.
-func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, judge func(arrived time.Time, body []byte, a *answered) error) {
+// errGone says that nobody waits for an answer any more.
+var errGone = errors.New("the client has gone")
+
+// judge answers the review in a body. An error means that the body is not the review
+// that it should be, or errGone.
+type judge func(arrived time.Time, body []byte, a *answered) error
+
+// unjudged answers a review that can't be judged, of which there is the head. It
+// returns nil where the failurePolicy shall decide.
+type unjudged func(head *intake.Head, refused *intake.Refusal) *admissionv1.AdmissionReview
+
+// serve reads a body, lets judge answer it once it is its turn, and counts.
+func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, judge judge, unjudged unjudged) {
 	arrived := time.Now()
 	a := &answered{kind: "other", operation: "unknown", outcome: "error"}
 	defer func() {
@@ -85,21 +85,104 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, judge func(arri
 		e.Metrics.Reviews.WithLabelValues(e.Path, a.kind, operationLabel(a.operation), a.outcome).Inc()
 		e.Metrics.ReviewDuration.WithLabelValues(e.Path).Observe(time.Since(arrived).Seconds())
 	}()
-	body, refused := e.read(w, r)
-	if refused != nil {
-		a.outcome = refused.outcome
-		http.Error(w, refused.Error(), refused.code)
+	if r.Method != http.MethodPost {
+		a.outcome = "bad_request"
+		http.Error(w, "an AdmissionReview must be sent with POST", http.StatusMethodNotAllowed)
 		return
 	}
-	if err := judge(arrived, body, a); err != nil {
-		a.outcome = "bad_request"
-		http.Error(w, err.Error(), http.StatusBadRequest)
+	if e.Ready != nil && !e.Ready() {
+		a.outcome = "not_ready"
+		http.Error(w, "not ready to judge: caches or policies are not loaded yet", http.StatusServiceUnavailable)
 		return
+	}
+	visit, err := e.Gate.Enter(w, r, arrived.Add(intakeBudget(granted(r))))
+	var body []byte
+	if err == nil {
+		defer visit.Leave()
+		body, err = e.admit(visit, r)
+	}
+	if err == nil {
+		err = judge(arrived, body, a)
+	} else if a.review = e.turnedAway(body, err, a, unjudged); a.review != nil {
+		err = nil
+	}
+	if err != nil {
+		e.fail(w, r, err, a)
+		return
+	}
+	if visit != nil {
+		visit.Answer(time.Now().Add(answerTimeout))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(a.review); err != nil {
 		e.Log.V(1).Info("The client did not take the answer", "path", e.Path, "error", err.Error())
 	}
+}
+
+// admit reads a body, and waits until it may be judged.
+func (e *Endpoint) admit(visit *intake.Visit, r *http.Request) ([]byte, error) {
+	body, err := visit.Body(r)
+	if err != nil {
+		return body, err
+	}
+	weight := intake.Weigh(body)
+	if weight.Bytes > e.Gate.MaxWeight() {
+		return body, &intake.Refusal{Reason: intake.TooLarge, Message: weight.String()}
+	}
+	return body, visit.Admit(weight.Bytes)
+}
+
+// turnedAway answers a review that was not let in, as far as a review can be answered
+// at all of which only the start may have come.
+func (e *Endpoint) turnedAway(body []byte, err error, a *answered, unjudged unjudged) *admissionv1.AdmissionReview {
+	var refused *intake.Refusal
+	if !errors.As(err, &refused) {
+		return nil
+	}
+	e.Metrics.RequestsRefused.WithLabelValues(string(refused.Reason)).Inc()
+	a.outcome = string(refused.Reason)
+	if refused.Reason != intake.Busy && refused.Reason != intake.TooLarge {
+		a.outcome = "bad_request"
+		return nil
+	}
+	head, ok := intake.ReadHead(body)
+	if !ok {
+		return nil
+	}
+	a.operation = admissionv1.Operation(head.Operation)
+	return unjudged(&head, refused)
+}
+
+// fail answers with an HTTP status: the failurePolicy decides.
+func (e *Endpoint) fail(w http.ResponseWriter, r *http.Request, err error, a *answered) {
+	var refused *intake.Refusal
+	switch {
+	case r.Context().Err() != nil || errors.Is(err, errGone):
+		a.outcome = "gone"
+	case errors.As(err, &refused):
+		if refused.Reason == intake.Busy {
+			w.Header().Set("Retry-After", "1")
+		}
+		http.Error(w, refused.Error(), statusOf(refused.Reason))
+	default:
+		a.outcome = "bad_request"
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	}
+}
+
+func statusOf(reason intake.Reason) int {
+	switch reason {
+	case intake.Busy:
+		return http.StatusTooManyRequests
+	case intake.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case intake.TooSlow:
+		return http.StatusRequestTimeout
+	case intake.TooManyHeaders:
+		return http.StatusRequestHeaderFieldsTooLarge
+	case intake.BrokenBody:
+	}
+	return http.StatusBadRequest
 }
 
 // panicError tells what the runtime says of a panic. Any other value is named
@@ -111,58 +194,48 @@ func panicError(p any) error {
 	return fmt.Errorf("panic with a %T", p)
 }
 
-// read returns the body of a review.
-func (e *Endpoint) read(w http.ResponseWriter, r *http.Request) ([]byte, *httpError) {
-	if r.Method != http.MethodPost {
-		return nil, &httpError{http.StatusMethodNotAllowed, "bad_request", errors.New("an AdmissionReview must be sent with POST")}
-	}
-	if e.Ready != nil && !e.Ready() {
-		return nil, &httpError{http.StatusServiceUnavailable, "not_ready", errors.New("not ready to judge: caches or policies are not loaded yet")}
-	}
-	// A body that never ends must not hold the connection; errors mean that the
-	// transport has no deadlines, as in unit tests.
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
-	_ = control.SetWriteDeadline(time.Now().Add(2 * bodyTimeout))
-	body, err := readBody(http.MaxBytesReader(w, r.Body, maxBody), r.ContentLength)
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, &httpError{http.StatusRequestEntityTooLarge, "bad_request", fmt.Errorf("the body is larger than %d bytes", maxBody)}
-	} else if err != nil {
-		return nil, &httpError{http.StatusBadRequest, "bad_request", fmt.Errorf("the body could not be read: %w", err)}
-	}
-	return body, nil
-}
-
-// readBody reads into one buffer of the announced length, where there is one.
-func readBody(from io.Reader, length int64) ([]byte, error) {
-	if length <= 0 || length > maxBody {
-		return io.ReadAll(from)
-	}
-	body := make([]byte, length)
-	n, err := io.ReadFull(from, body)
-	return body[:n], err
-}
-
 // gather looks up what a review needs, within the time that the API server grants.
-func (e *Endpoint) gather(r *http.Request, arrived time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
-	// The server's shutdown cancels the request's context; a review in flight is
-	// still answered in full.
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), arrived.Add(gatherBudget(r.URL.Query().Get("timeout"))))
+// It ends early when the client has gone. A shutdown is no reason to end: a review in
+// flight is answered in full.
+func (e *Endpoint) gather(r *http.Request, arrived time.Time, needs func(*facts.Set) []facts.Query) (*facts.Set, error) {
+	timeout := granted(r)
+	deadline := time.Now().Add(gatherBudget(timeout)) // from now on, for it may have waited for its turn
+	if last := arrived.Add(timeout - margin(timeout)); deadline.After(last) {
+		deadline = last
+	}
+	ctx, cancel := context.WithDeadline(r.Context(), deadline)
 	defer cancel()
-	return e.Source.Gather(ctx, arrived, needs)
+	set := e.Source.Gather(ctx, arrived, needs)
+	if r.Context().Err() != nil {
+		return nil, errGone
+	}
+	return set, nil
 }
 
-// gatherBudget leaves a second of the API server's own time-out, which it
-// sends rounded up to seconds.
-func gatherBudget(timeout string) time.Duration {
-	granted, err := time.ParseDuration(timeout)
-	if err != nil || granted <= 0 {
-		granted = defaultTimeout
+// granted is the time-out of the API server, which it sends rounded up to seconds.
+func granted(r *http.Request) time.Duration {
+	timeout, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	if err != nil || timeout <= 0 {
+		return defaultTimeout
 	}
-	if granted <= time.Second {
-		return granted / 2
+	return min(timeout, maxTimeout)
+}
+
+// margin is what is left of a time-out for the answer to travel.
+func margin(timeout time.Duration) time.Duration { return min(time.Second, timeout/4) }
+
+// gatherBudget is for the look-ups.
+func gatherBudget(timeout time.Duration) time.Duration {
+	if timeout <= time.Second {
+		return timeout / 2
 	}
-	return min(gatherTimeout, granted-time.Second)
+	return min(gatherTimeout, timeout-time.Second)
+}
+
+// intakeBudget is for the body to arrive, and to wait for a turn. It leaves time for
+// the look-ups.
+func intakeBudget(timeout time.Duration) time.Duration {
+	return max(timeout-gatherTimeout-time.Second, timeout/4)
 }
 
 // operationLabel keeps the label set closed.

@@ -2,8 +2,8 @@
 // gather the facts that the policies need, let them judge, and answer. No rule
 // of the game lives here; see package policy.
 //
-// Of ours it imports packages apis, workload, facts, source, metrics, policy and
-// policy/rewrite; facts come through the interface source.Source.
+// Of ours it imports packages apis, workload, facts, source, intake, metrics, policy
+// and policy/rewrite; facts come through the interface source.Source.
 package admission
 
 import (
@@ -26,6 +26,9 @@ type Handler struct {
 	Decode Decoder
 	// AtMost is the strongest action that comes of it; Deny if empty.
 	AtMost v1alpha1.Action
+	// Access says what callers may know. Without it none may know more than what
+	// the pod itself says.
+	Access Access
 }
 
 // ServeHTTP implements http.Handler.
@@ -36,19 +39,27 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return err
 		}
 		a.kind, a.operation = request.kind, request.review.Operation
-		verdict := h.judge(r, arrived, request)
+		verdict, err := h.judge(r, arrived, request)
+		if err != nil {
+			return err
+		}
 		h.record(request, &verdict)
 		a.outcome, a.review = verdict.Outcome(), answer(request.uid, &verdict)
 		return nil
-	})
+	}, h.unjudged)
 }
 
-func (h *Handler) judge(r *http.Request, arrived time.Time, request *Request) policy.Verdict {
+func (h *Handler) judge(r *http.Request, arrived time.Time, request *Request) (policy.Verdict, error) {
 	request.review.AtMost, request.review.Now = h.AtMost, h.Now()
 	plan := h.Policies.Snapshot().Plan(&request.review)
-	verdict := plan.Judge(h.gather(r, arrived, plan.Needs))
+	set, err := h.gather(r, arrived, plan.Needs)
+	if err != nil {
+		return policy.Verdict{}, err
+	}
+	h.hideNames(r, arrived, &request.review, set)
+	verdict := plan.Judge(set)
 	verdict.Warnings = append(verdict.Warnings, request.warnings...)
-	return verdict
+	return verdict, nil
 }
 
 // record writes the metrics and, at the debug level, a line for each finding.

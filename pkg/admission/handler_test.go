@@ -20,6 +20,7 @@ import (
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/facts/manifest"
+	"tokenward.dev/tokenward/pkg/intake"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/source"
@@ -47,6 +48,7 @@ func newHandler(t testing.TB) *Handler {
 			return source.Answer(cluster, time.Time{}, needs)
 		}),
 		Ready:   func() bool { return true },
+		Gate:    intake.New(intake.Limits{Bytes: intake.DefaultBytes, Reviews: intake.DefaultReviews}),
 		Now:     time.Now,
 		Metrics: metrics.New(),
 		Log:     logr.Discard(),
@@ -99,7 +101,7 @@ func TestHandlerRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		{"another kind", `{"apiVersion":"admission.k8s.io/v1","kind":"Pod"}`, http.StatusBadRequest, `found "admission.k8s.io/v1" and "Pod"`},
 		{"no request", `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, http.StatusBadRequest, "has no request"},
 		{"no uid", `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}`, http.StatusBadRequest, "has no uid"},
-		{"too large", `{"a":"` + strings.Repeat("x", maxBody) + `"}`, http.StatusRequestEntityTooLarge, "larger than"},
+		{"too large, without a uid to answer", `{"a":"` + strings.Repeat("x", intake.MaxBody) + `"}`, http.StatusRequestEntityTooLarge, "larger than"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -171,23 +173,22 @@ func TestHandlerContainsPanics(t *testing.T) {
 	}
 }
 
-func TestHandlerAnswersThoughTheServerStops(t *testing.T) {
+func TestLookUpsEndWhenTheClientGoes(t *testing.T) {
 	h := newHandler(t)
-	var gathering context.Context
+	gone, leave := context.WithCancel(t.Context())
 	h.Source = sourceFunc(func(ctx context.Context, needs func(*facts.Set) []facts.Query) *facts.Set {
-		gathering = ctx
-		if ctx.Err() != nil {
-			t.Error("the look-ups were cancelled with the server")
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("the look-ups have no deadline")
 		}
+		leave()
+		<-ctx.Done()
 		return source.Answer(&manifest.Cluster{}, time.Time{}, needs)
 	})
-	stopped, cancel := context.WithCancel(t.Context())
-	cancel()
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodPost, "/validate/pods", strings.NewReader(string(capture(t, missing))))
-	h.ServeHTTP(w, r.WithContext(stopped))
-	if _, ok := gathering.Deadline(); !ok || w.Code != http.StatusOK {
-		t.Errorf("got %d, deadline %t", w.Code, ok)
+	h.ServeHTTP(w, r.WithContext(gone))
+	if n := testutil.ToFloat64(h.Metrics.Reviews.WithLabelValues("/validate/pods", "Pod", "CREATE", "gone")); n != 1 || w.Body.Len() != 0 {
+		t.Errorf("outcome gone: got %v, want 1; body %q", n, w.Body)
 	}
 }
 
@@ -207,12 +208,17 @@ func TestHandlerCapsTheAction(t *testing.T) {
 }
 
 func TestGatherBudgetLeavesASecondOfTheTimeout(t *testing.T) {
-	for timeout, want := range map[string]time.Duration{
-		"": 2 * time.Second, "nonsense": 2 * time.Second, "-1s": 2 * time.Second, "30s": 2 * time.Second,
-		"3s": 2 * time.Second, "2s": time.Second, "1s": 500 * time.Millisecond,
+	for timeout, want := range map[string]struct{ intake, gather time.Duration }{
+		"": {7 * time.Second, 2 * time.Second}, "nonsense": {7 * time.Second, 2 * time.Second}, "-1s": {7 * time.Second, 2 * time.Second},
+		"30s": {27 * time.Second, 2 * time.Second}, "1h": {27 * time.Second, 2 * time.Second}, "5s": {2 * time.Second, 2 * time.Second},
+		"3s": {750 * time.Millisecond, 2 * time.Second}, "2s": {500 * time.Millisecond, time.Second}, "1s": {250 * time.Millisecond, 500 * time.Millisecond},
 	} {
-		if got := gatherBudget(timeout); got != want {
-			t.Errorf("timeout=%q: got %s, want %s", timeout, got, want)
+		d := granted(httptest.NewRequest(http.MethodPost, "/validate/pods?timeout="+timeout, nil))
+		if got := intakeBudget(d); got != want.intake {
+			t.Errorf("timeout=%q: %s for the intake, want %s", timeout, got, want.intake)
+		}
+		if got := gatherBudget(d); got != want.gather {
+			t.Errorf("timeout=%q: %s for look-ups, want %s", timeout, got, want.gather)
 		}
 	}
 }
@@ -238,7 +244,7 @@ func FuzzDecode(f *testing.F) {
 		mutate := &MutateHandler{Endpoint: pods.Endpoint}
 		answersWell(t, post(mutate, strings.NewReader(string(body))), policy.MaxMessage)
 		// An error of a policy may name values that are long.
-		policies := &PolicyHandler{Compiler: compiler, Endpoint: Endpoint{Now: time.Now, Metrics: pods.Metrics, Log: pods.Log}}
+		policies := &PolicyHandler{Compiler: compiler, Endpoint: Endpoint{Gate: pods.Gate, Now: time.Now, Metrics: pods.Metrics, Log: pods.Log}}
 		answersWell(t, post(policies, strings.NewReader(string(body))), len(body)+4096)
 	})
 }

@@ -25,7 +25,10 @@ func (h *MutateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return err
 		}
 		a.kind, a.operation = request.kind, request.review.Operation
-		result := h.change(r, arrived, request)
+		result, err := h.change(r, arrived, request)
+		if err != nil {
+			return err
+		}
 		h.record(request, &result)
 		a.review, err = patchAnswer(request.uid, &result)
 		a.outcome = "allow"
@@ -36,13 +39,17 @@ func (h *MutateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			a.outcome = "patch"
 		}
 		return err
-	})
+	}, h.unjudged)
 }
 
-func (h *MutateHandler) change(r *http.Request, arrived time.Time, request *Request) rewrite.Result {
+func (h *MutateHandler) change(r *http.Request, arrived time.Time, request *Request) (rewrite.Result, error) {
 	request.review.Now = h.Now()
 	plan := rewrite.New(h.Policies.Snapshot(), &request.review)
-	return plan.Result(h.gather(r, arrived, plan.Needs))
+	set, err := h.gather(r, arrived, plan.Needs)
+	if err != nil {
+		return rewrite.Result{}, err
+	}
+	return plan.Result(set), nil
 }
 
 // record writes the metrics and, at the debug level, a line for each change.

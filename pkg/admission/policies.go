@@ -43,7 +43,7 @@ func (h *PolicyHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			a.outcome = "warn"
 		}
 		return nil
-	})
+	}, h.unjudged)
 }
 
 func (h *PolicyHandler) judge(in *request[json.RawMessage]) policy.Verdict {

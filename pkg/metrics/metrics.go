@@ -14,10 +14,16 @@ type Metrics struct {
 	Registry *prometheus.Registry
 
 	// Reviews by path, kind, operation, and outcome: allow, audit, warn, deny,
-	// patch (the pod was changed), bad_request (not understood), not_ready, error.
+	// patch (the pod was changed), bad_request (not understood), not_ready, busy and
+	// too_large (not judged), gone (the client went away), error.
 	Reviews *prometheus.CounterVec
 	// ReviewDuration in seconds, by path.
 	ReviewDuration *prometheus.HistogramVec
+	// RequestsRefused counts requests to the webhook port that were not let in, by
+	// reason: busy, too_large, too_slow, too_many_headers, broken_body.
+	RequestsRefused *prometheus.CounterVec
+	// ConnectionsClosed counts connections that had to make room for others.
+	ConnectionsClosed prometheus.Counter
 	// Findings by check, action, and state: absent, unknown, present.
 	Findings *prometheus.CounterVec
 	// WouldFindings is the same for what policies in dry run would have done.
@@ -92,6 +98,8 @@ func New() *Metrics {
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.Reviews = counter("reviews_total", "Admission reviews answered.", "path", "kind", "operation", "outcome")
 	m.Findings = counter("findings_total", "Findings, by what the policies made of them.", "check", "action", "state")
+	m.RequestsRefused = counter("requests_refused_total", "Requests to the webhook port that were not let in.", "reason")
+	m.ConnectionsClosed = counter("connections_closed_total", "Connections to the webhook port that were closed to make room for others.").WithLabelValues()
 	m.WouldFindings = counter("would_findings_total", "Findings on which a policy in dry run would have acted.", "check", "action", "state")
 	m.Mutations = counter("mutations_total", "Changes of pods that policies want, by what became of them.", "change", "result")
 	m.Lookups = counter("lookups_total", "Reads from the API server.", "kind", "result")

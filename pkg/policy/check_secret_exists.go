@@ -2,6 +2,7 @@ package policy
 
 import (
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
 )
 
@@ -42,7 +43,11 @@ func secretCure(in *Input, r *reference.Reference, quote func(string) string) st
 	if !wasOwnToken(in, r) {
 		return "Create it, or correct the name."
 	}
-	for _, name := range in.Facts.Get(tokenSecretsOf(in)).Names {
+	replacements := in.Facts.Get(tokenSecretsOf(in))
+	if replacements.Why == facts.Forbidden { // there are some, and this caller may not know of them
+		return `It held a token of the pod's account: mount a projected token instead, or look in "kubectl get secrets" for the new name.`
+	}
+	for _, name := range replacements.Names {
 		if name != r.Name { // an index may be a moment behind
 			return "The account's token is now in " + quote(name) + ": use that name, or a projected token."
 		}

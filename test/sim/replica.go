@@ -13,6 +13,7 @@ import (
 
 	"tokenward.dev/tokenward/pkg/admission"
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
+	"tokenward.dev/tokenward/pkg/intake"
 	"tokenward.dev/tokenward/pkg/inventory"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/policy"
@@ -66,7 +67,7 @@ func (w *world) start(name string) (*replica, error) {
 		r.parts.Go(func() { _ = part(ctx) })
 	}
 	r.handler = &admission.Handler{Decode: admission.Pods, AtMost: v1alpha1.Deny, Endpoint: admission.Endpoint{
-		Path: "/validate/pods", Policies: source, Source: inv, Ready: r.ready, Now: time.Now, Metrics: m, Log: log,
+		Path: "/validate/pods", Policies: source, Source: inv, Ready: r.ready, Gate: intake.New(intake.Limits{Bytes: intake.DefaultBytes, Reviews: intake.DefaultReviews}), Now: time.Now, Metrics: m, Log: log,
 	}}
 	return r, nil
 }

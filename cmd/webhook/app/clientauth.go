@@ -7,10 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -143,20 +140,4 @@ func parseCertificates(content []byte) (*x509.CertPool, error) {
 		return nil, errors.New("has no certificate in PEM")
 	}
 	return pool, nil
-}
-
-// reachable is the readiness check of a webhook port that asks for certificates.
-// controller-runtime's own makes a TLS connection without one: it would be
-// refused, counted and logged each time.
-func reachable(host string, port int) func(*http.Request) error {
-	addr := net.JoinHostPort(host, strconv.Itoa(port))
-	return func(r *http.Request) error {
-		dialer := net.Dialer{Timeout: 5 * time.Second}
-		conn, err := dialer.DialContext(r.Context(), "tcp", addr)
-		if err != nil {
-			return fmt.Errorf("the webhook port is not reachable: %w", err)
-		}
-		_ = conn.Close()
-		return nil
-	}
 }

@@ -39,7 +39,7 @@ func (s *Server) useMetrics() error {
 		if err != nil {
 			return err
 		}
-		handler, tlsConfig = guard, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.getCert}
+		handler, tlsConfig = guard, s.tlsConfig()
 	}
 	mux := http.NewServeMux()
 	mux.Handle(metricsPath, handler)
@@ -114,13 +114,9 @@ func (g *guard) authenticate(ctx context.Context, header string) (*authenticatio
 }
 
 func (g *guard) authorize(ctx context.Context, user *authenticationv1.UserInfo) (bool, error) {
-	extra := make(map[string]authorizationv1.ExtraValue, len(user.Extra))
-	for k, v := range user.Extra {
-		extra[k] = authorizationv1.ExtraValue(v)
-	}
 	review, err := g.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
 		Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: user.Username, Groups: user.Groups, UID: user.UID, Extra: extra,
+			User: user.Username, Groups: user.Groups, UID: user.UID, Extra: extraOf(user),
 			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: metricsPath, Verb: "get"},
 		},
 	}, metav1.CreateOptions{})

@@ -11,33 +11,40 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"tokenward.dev/tokenward/cmd/program"
+	"tokenward.dev/tokenward/pkg/intake"
 	"tokenward.dev/tokenward/pkg/servingcert"
 	"tokenward.dev/tokenward/pkg/trust"
 )
 
 // Options are the flags of the webhook server.
 type Options struct {
-	Kubeconfig    string
-	ClusterState  string
-	PolicyFile    string
-	DryRun        bool
-	Namespaces    []string
-	Workloads     program.WorkloadResources
-	WebhookPort   int
-	WebhookHost   string
-	CertDir       string
-	SelfSigned    bool
-	ClientCA      string
-	ClientName    string
-	MetricsAddr   string
-	MetricsSecure bool
-	HealthAddr    string
-	ShutdownDelay time.Duration
-	LeaderElect   bool
-	LogLevel      string
-	LogFormat     string
-	AuditInterval time.Duration
-	AuditEvents   bool
+	Kubeconfig   string
+	ClusterState string
+	PolicyFile   string
+	DryRun       bool
+	Namespaces   []string
+	Workloads    program.WorkloadResources
+	WebhookPort  int
+	WebhookHost  string
+	CertDir      string
+	SelfSigned   bool
+	ClientCA     string
+	ClientName   string
+	MetricsAddr  string
+	// TLSMinVersion and TLSCipherSuites have the names that Kubernetes uses.
+	TLSMinVersion   string
+	TLSCipherSuites []string
+	// MaxInflightBytes is a quantity, such as 96Mi.
+	MaxInflightBytes   string
+	MaxInflightReviews int
+	MetricsSecure      bool
+	HealthAddr         string
+	ShutdownDelay      time.Duration
+	LeaderElect        bool
+	LogLevel           string
+	LogFormat          string
+	AuditInterval      time.Duration
+	AuditEvents        bool
 
 	PodNamespace         string
 	ServiceName          string
@@ -64,6 +71,7 @@ func NewOptions() *Options {
 		ServingCertLifetime: servingcert.DefaultLifetime,
 		SigningKeyRefresh:   trust.DefaultRefresh, SigningKeySettle: trust.DefaultSettle,
 		AuditInterval: time.Hour,
+		TLSMinVersion: "VersionTLS12", MaxInflightBytes: defaultInflightBytes, MaxInflightReviews: intake.DefaultReviews,
 	}
 }
 
@@ -91,6 +99,10 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.SigningKeysConfigMap, "signing-keys-configmap", o.SigningKeysConfigMap, "ConfigMap in the pod's namespace, which must exist, where replicas share when signing keys were first and last seen; each knows only what it saw itself if empty")
 	f.StringVar(&o.ClientCA, "client-ca", o.ClientCA, "let only clients to the webhook port whose certificate an authority in this file (PEM, reloaded when it changes) has signed")
 	f.StringVar(&o.ClientName, "client-name", o.ClientName, "with --client-ca: the common name, or a DNS name, that the client's certificate must have")
+	f.StringVar(&o.TLSMinVersion, "tls-min-version", o.TLSMinVersion, "the oldest version of TLS to take: VersionTLS12 or VersionTLS13")
+	f.StringSliceVar(&o.TLSCipherSuites, "tls-cipher-suites", o.TLSCipherSuites, "cipher suites for TLS 1.2, by the names that Kubernetes uses; those of Go if empty. Those of TLS 1.3 can't be chosen")
+	f.StringVar(&o.MaxInflightBytes, "max-inflight-bytes", o.MaxInflightBytes, "how much memory the requests may take that are read and judged at a time; others wait for their turn")
+	f.IntVar(&o.MaxInflightReviews, "max-inflight-reviews", o.MaxInflightReviews, "how many reviews may be judged at a time; others wait for their turn")
 	f.StringVar(&o.MetricsAddr, "metrics-addr", o.MetricsAddr, "address of /metrics; 0 turns it off")
 	f.BoolVar(&o.MetricsSecure, "metrics-secure", o.MetricsSecure, "serve /metrics over TLS, to callers with a token that the API server accepts and whose account may get /metrics")
 	f.StringVar(&o.HealthAddr, "health-addr", o.HealthAddr, "address of /healthz and /readyz; 0 turns it off")
@@ -159,6 +171,8 @@ func (o *Options) Validate() error {
 		}
 	}
 	o.validateAccess(fail)
+	o.validateTLS(fail)
+	o.validateLimits(fail)
 	o.validateCertificate(fail)
 	return errors.Join(errs...)
 }

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
+	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -19,11 +21,11 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"tokenward.dev/tokenward/pkg/admission"
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/audit"
+	"tokenward.dev/tokenward/pkg/intake"
 	"tokenward.dev/tokenward/pkg/inventory"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/pkg/owntoken"
@@ -53,23 +55,13 @@ type Server struct {
 	// authority which CA issued it; both are nil where others see to that.
 	trusted   func() error
 	authority func() *x509.Certificate
-	webhook   webhook.Server
-	// listening is the part of readiness that knocks at the webhook port.
-	listening func(*http.Request) error
+	webhook   *webhookServer
 	parts     []start              // all but the webhook itself
 	inventory *inventory.Inventory // nil in embedded mode
 	leads     []start              // what one replica does for all
 	auditor   *audit.Auditor
 	stopping  atomic.Bool
-	// ballast is never touched, and so takes no memory; it keeps the collector,
-	// which starts when the heap has doubled, from running every few reviews
-	// while the heap is small.
-	ballast []byte
 }
-
-// ballastSize lets some 20 MB of garbage come together. With 100,000 Secrets
-// that stays below 100 MiB resident.
-const ballastSize = 16 << 20
 
 // New checks the options and puts a server together. Nothing runs yet.
 func New(o *Options, logTo io.Writer) (*Server, error) {
@@ -84,7 +76,8 @@ func New(o *Options, logTo io.Writer) (*Server, error) {
 	klog.SetLogger(log)
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(&httpLog{log: log.WithName("http")})
-	s := &Server{options: o, log: log, metrics: metrics.New(), ballast: make([]byte, ballastSize)}
+	boundMemory()
+	s := &Server{options: o, log: log, metrics: metrics.New()}
 	for _, step := range []func() error{s.useConfig, s.useOwnToken, s.usePolicies, s.useSource, s.useAudit, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
 		if err := step(); err != nil {
 			return nil, err
@@ -193,49 +186,61 @@ func (s *Server) record() (trust.Record, error) {
 }
 
 func (s *Server) useWebhook() error {
-	authenticate := func(*tls.Config) {}
+	config := s.tlsConfig()
+	config.NextProtos = []string{"h2", "http/1.1"}
 	if s.options.ClientCA != "" {
 		clients, err := newClientAuth(s.options.ClientCA, s.options.ClientName, s.metrics.ClientsRefused, s.log.WithName("clients"))
 		if err != nil {
 			return err
 		}
-		authenticate = clients.configure
+		clients.configure(config)
 		s.parts = append(s.parts, clients.start)
-		s.listening = reachable(s.options.WebhookHost, s.options.WebhookPort)
 	}
-	s.webhook = webhook.NewServer(webhook.Options{
-		Host: s.options.WebhookHost, Port: s.options.WebhookPort,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-			c.MinVersion = tls.VersionTLS12
-			c.NextProtos = []string{"h2", "http/1.1"}
-			c.GetCertificate = s.getCert
-			authenticate(c)
-		}},
-	})
-	if s.listening == nil {
-		s.listening = s.webhook.StartedChecker()
-	}
-	templates, err := s.options.Workloads.Templates()
+	mux, err := s.handlers()
 	if err != nil {
 		return err
 	}
+	s.webhook = newWebhookServer(net.JoinHostPort(s.options.WebhookHost, strconv.Itoa(s.options.WebhookPort)), config, mux,
+		intake.NewConnections(s.metrics.ConnectionsClosed.Inc))
+	return nil
+}
+
+// handlers are what is served at the webhook port.
+func (s *Server) handlers() (*http.ServeMux, error) {
+	templates, err := s.options.Workloads.Templates()
+	if err != nil {
+		return nil, err
+	}
+	limits, err := s.options.limits()
+	if err != nil {
+		return nil, fmt.Errorf("--max-inflight-bytes: %w", err)
+	}
+	access, err := s.access()
+	if err != nil {
+		return nil, err
+	}
+	gate := intake.New(limits)
+	for _, reason := range intake.Reasons() {
+		s.metrics.RequestsRefused.WithLabelValues(string(reason)) // so that a rate over it is right from the first one on
+	}
 	endpoint := func(path string) admission.Endpoint {
 		return admission.Endpoint{
-			Path: path, Policies: s.policies, Source: s.source, Ready: s.loaded, Now: time.Now, Metrics: s.metrics, Log: s.log.WithName("admission"),
+			Path: path, Policies: s.policies, Source: s.source, Ready: s.loaded, Gate: gate, Now: time.Now, Metrics: s.metrics, Log: s.log.WithName("admission"),
 		}
 	}
 	policies := endpoint("/validate/policies")
 	policies.Ready = nil // whoever mends a policy never waits
+	mux := http.NewServeMux()
 	for path, handler := range map[string]http.Handler{
-		"/validate/pods":      &admission.Handler{Endpoint: endpoint("/validate/pods"), Decode: admission.Pods, AtMost: v1alpha1.Deny},
-		"/warn/pods":          &admission.Handler{Endpoint: endpoint("/warn/pods"), Decode: admission.Pods, AtMost: v1alpha1.Warn},
-		"/validate/workloads": &admission.Handler{Endpoint: endpoint("/validate/workloads"), Decode: admission.Workloads(templates), AtMost: v1alpha1.Deny},
+		"/validate/pods":      &admission.Handler{Endpoint: endpoint("/validate/pods"), Decode: admission.Pods, AtMost: v1alpha1.Deny, Access: access},
+		"/warn/pods":          &admission.Handler{Endpoint: endpoint("/warn/pods"), Decode: admission.Pods, AtMost: v1alpha1.Warn, Access: access},
+		"/validate/workloads": &admission.Handler{Endpoint: endpoint("/validate/workloads"), Decode: admission.Workloads(templates), AtMost: v1alpha1.Deny, Access: access},
 		"/mutate/pods":        &admission.MutateHandler{Endpoint: endpoint("/mutate/pods")},
 		"/validate/policies":  &admission.PolicyHandler{Endpoint: policies, Compiler: s.compiler},
 	} {
-		s.webhook.Register(path, s.draining(handler))
+		mux.Handle(path, s.draining(handler))
 	}
-	return nil
+	return mux, nil
 }
 
 // loaded reports whether everything that a judgement stands on is there.
@@ -273,7 +278,7 @@ func (s *Server) readiness() []readinessCheck {
 		{"index", holds(s.synced, "the index of the cluster is not complete yet")},
 		{"policies", holds(s.policies.Synced, "the policies are not loaded yet")},
 		{"certificate", func(*http.Request) error { return s.certificateReady(time.Now()) }},
-		{"webhook", func(r *http.Request) error { return s.listening(r) }},
+		{"webhook", s.webhook.reachable},
 	}
 }
 
@@ -330,7 +335,7 @@ func (s *Server) Run(ctx context.Context) error {
 	serveCtx, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	served := make(chan error, 1)
-	go func() { served <- s.webhook.Start(serveCtx) }()
+	go func() { served <- s.webhook.start(serveCtx) }()
 	s.log.Info("Starting", "mode", s.mode(), "dryRun", s.options.DryRun, "policies", s.policies.Snapshot().Policies())
 
 	var err error

@@ -12,9 +12,11 @@ import (
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"tokenward.dev/tokenward/pkg/admission"
+	"tokenward.dev/tokenward/pkg/intake"
 	"tokenward.dev/tokenward/pkg/inventory"
 	"tokenward.dev/tokenward/pkg/metrics"
 	"tokenward.dev/tokenward/test/cluster"
@@ -42,7 +44,8 @@ func newCorpusServer(t *testing.T) *corpusServer {
 	t.Cleanup(func() { stop(); <-stopped })
 	s := &corpusServer{handlers: map[string]http.Handler{}, base: admission.Handler{Endpoint: admission.Endpoint{
 		Source: inv, Ready: inv.Synced, Metrics: m, Log: logr.Discard(),
-	}}}
+		Gate: intake.New(intake.Limits{Bytes: intake.DefaultBytes, Reviews: intake.DefaultReviews}),
+	}, Access: everybody{}}}
 	url, ca := harness.ServeTLS(t, s)
 	err = cluster.Eventually(t.Context(), harness.Patience, func(context.Context) error {
 		if !inv.Synced() {
@@ -57,6 +60,11 @@ func newCorpusServer(t *testing.T) *corpusServer {
 	s.waitAsked(t)
 	return s
 }
+
+// everybody may read all Secrets, as in the cases.
+type everybody struct{}
+
+func (everybody) MayReadSecrets(context.Context, *authenticationv1.UserInfo, string) bool { return true }
 
 // ServeHTTP sends a review to the case whose namespace it is about.
 func (s *corpusServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
