@@ -23,7 +23,7 @@ func (h *Handler) unjudged(head *intake.Head, refused *intake.Refusal) *admissio
 	switch {
 	case !changes(head):
 		return envelope(&admissionv1.AdmissionResponse{UID: types.UID(head.UID), Allowed: true})
-	case h.AtMost == v1alpha1.Deny && h.Policies.Snapshot().MayDeny(head.Namespace, head.Kind.Kind != "Pod"):
+	case (h.AtMost == "" || h.AtMost == v1alpha1.Deny) && h.Policies.Snapshot().MayDeny(head.Namespace, head.Kind.Kind != "Pod"):
 		return refuse(head, refused)
 	case refused.Reason == intake.TooLarge:
 		return pass(head, refused, "was not judged")

@@ -69,7 +69,9 @@ func (s *scanner) scan() {
 		case '"':
 			start := i + 1
 			i = endOfString(s.body, start)
-			s.key(start, i)
+			if i+1 < len(s.body) && s.body[i+1] != ',' && s.body[i+1] != '}' {
+				s.key(start, i)
+			}
 		case '{', '[':
 			s.open(s.body[i] == '[')
 		case '}', ']':
@@ -88,7 +90,15 @@ func (s *scanner) scan() {
 
 // endOfString returns where a string ends that starts at a byte.
 func endOfString(body []byte, start int) int {
-	for i := start; ; {
+	i := start
+	for ; i < min(len(body), start+64); i++ { // most are short
+		if c := body[i]; c == '"' {
+			return i
+		} else if c == '\\' {
+			i++
+		}
+	}
+	for i = min(i, len(body)); ; {
 		n := bytes.IndexByte(body[i:], '"')
 		if n < 0 {
 			return len(body)

@@ -36,7 +36,7 @@ func levels() [][]string {
 		{"pkg/owntoken"},
 		{
 			"pkg/apis/tokenward/v1alpha1", "pkg/workload", "pkg/reference", "pkg/strictyaml", "pkg/token", "pkg/printable", "pkg/metrics",
-			"pkg/servingcert", "pkg/version", "pkg/filewatch", "pkg/logonce",
+			"pkg/servingcert", "pkg/version", "pkg/filewatch", "pkg/logonce", "pkg/intake",
 		},
 		{"pkg/facts", "pkg/tokentext"},
 		{"pkg/source"},
