@@ -73,6 +73,8 @@ func PassedBy(pod *workload.Pod) string {
 		return "the object stands for no pod"
 	case pod.DeletionTimestamp != nil:
 		return "the object is being deleted"
+	case pod.Template && pod.Controlled:
+		return "the template of the object's controller is judged"
 	case !pod.Template && (pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed):
 		return "the pod has ended"
 	}

@@ -34,13 +34,25 @@ func (s *Snapshot) passes(r *Attributes) string {
 	case r.Operation == admissionv1.Update && r.Pod.DeletionTimestamp != nil:
 		// Else finalizers could not be removed.
 		return "the object is being deleted"
-	case r.Pod.Controlled:
+	case r.Pod.Controlled && isController(r.UserInfo.Username):
 		return "the template of the object's controller was judged"
 	case r.Operation == admissionv1.Update && r.Pod.Template && r.Old != nil && sameTemplate(r.Pod, r.Old):
 		// Scaling, pausing and status are never held up.
 		return "the template did not change"
 	}
 	return ""
+}
+
+// isController reports whether one of the controllers asks that make workloads of
+// workloads: ReplicaSets of a Deployment, Jobs of a CronJob. Anybody else can write
+// an ownerReference, too, and exempts nothing by it. The chart's matchConditions
+// have the same list.
+func isController(user string) bool {
+	return slices.Contains([]string{
+		"system:kube-controller-manager",
+		"system:serviceaccount:kube-system:deployment-controller",
+		"system:serviceaccount:kube-system:cronjob-controller",
+	}, user)
 }
 
 func isMirror(pod *corev1.Pod) bool {

@@ -145,13 +145,18 @@ func (c *Cluster) StartControllers() error {
 	if _, err := os.Stat(binary); err != nil {
 		return err
 	}
+	// Under their own name, by which admission can know them.
+	_, kubeconfig, err := c.As("system:kube-controller-manager", "system:masters")
+	if err != nil {
+		return err
+	}
 	log, err := os.OpenFile(filepath.Join(c.dir, "controller-manager.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
 	c.controller = exec.Command(binary,
-		"--kubeconfig="+c.Kubeconfig,
+		"--kubeconfig="+kubeconfig,
 		"--service-account-private-key-file="+c.signer,
 		"--root-ca-file="+c.controllerCA,
 		"--controllers="+strings.Join([]string{

@@ -29,3 +29,41 @@ timeoutSeconds: {{ $values.webhook.timeoutSeconds }}
 - name: not-a-mirror-pod
   expression: "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))"
 {{- end -}}
+
+{{- /*
+A workload is asked about when its template is new or another one. So a dead
+webhook stands in the way of no finalizer, no scaling, no status and no garbage
+collection. Every kind is compared by the paths of all: in other kinds they do not
+exist, and what does not exist is equal. An expression that fails would refuse the
+request under Fail, and let it past under Ignore; none of these can, whatever an
+object holds in the place of a template.
+*/ -}}
+{{- define "tokenward.changedTemplates" -}}
+{{- $differ := list "request.operation == 'CREATE'" -}}
+{{- range list "spec.template" "spec.jobTemplate.spec.template" "template" -}}
+{{- $fields := splitList "." . | join ".?" -}}
+{{- $differ = append $differ (printf "object.?%s != oldObject.?%s" $fields $fields) -}}
+{{- end -}}
+{{- range .Values.workloadResources -}}
+{{- $path := list -}}
+{{- range splitList "=" . | last | splitList "." -}}
+{{- if $path -}}
+{{- $differ = append $differ (printf "[object, oldObject].exists(o, type(o%s.orValue({})) != map)" (join "" $path)) -}}
+{{- end -}}
+{{- $path = append $path (printf "[?'%s']" .) -}}
+{{- end -}}
+{{- $differ = append $differ (printf "object%s != oldObject%s" (join "" $path) (join "" $path)) -}}
+{{- end -}}
+# Scaling, pausing, labels and finalizers change no template.
+- name: template-changed
+  expression: >-
+    {{- uniq $differ | join " ||\n" | nindent 4 }}
+# The template of a Deployment was judged before its controller makes a ReplicaSet of it, and
+# that of a CronJob before there is a Job. Anybody can write an ownerReference: it counts only
+# where one of these two controllers asks.
+- name: not-from-a-judged-template
+  expression: >-
+    !(has(request.userInfo.username) && request.userInfo.username in ['system:kube-controller-manager',
+    'system:serviceaccount:kube-system:deployment-controller', 'system:serviceaccount:kube-system:cronjob-controller'] &&
+    object.metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false) && o.kind in ['Deployment', 'CronJob']))
+{{- end -}}

@@ -51,7 +51,8 @@ func installRelease(ctx context.Context, where *cluster.Cluster, release chart.R
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range objects.Of("ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "Lease", "ConfigMap", "Secret") {
+	for _, o := range objects.Of("ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "Lease", "ConfigMap", "Secret",
+		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding") {
 		if err := objectClient.Apply(ctx, ctrl.ApplyConfigurationFromUnstructured(o.DeepCopy()), ctrl.FieldOwner("e2e")); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
 		}
