@@ -7,6 +7,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -161,10 +162,21 @@ func TestTheRulesOfTheGame(t *testing.T) {
 		out.Template = true
 		return out
 	}
+	by := func(user string) Attributes {
+		set := template(webPod())
+		set.Controlled = true
+		return Attributes{Operation: admissionv1.Create, Pod: set, UserInfo: authenticationv1.UserInfo{Username: user}}
+	}
 	for name, tt := range map[string]struct {
 		attributes Attributes
 		passed     string
 	}{
+		"a ReplicaSet of the Deployment controller passes":    {by("system:serviceaccount:kube-system:deployment-controller"), "controller was judged"},
+		"a Job of the CronJob controller passes":              {by("system:serviceaccount:kube-system:cronjob-controller"), "controller was judged"},
+		"one of a controller manager without accounts passes": {by("system:kube-controller-manager"), "controller was judged"},
+		"who only says so is judged":                          {by("mallory"), ""},
+		"an account of a tenant is judged":                    {by("system:serviceaccount:shop:deployment-controller"), ""},
+
 		"a pod that is created is judged":         {Attributes{Operation: admissionv1.Create, Pod: workload.OfPod(webPod())}, ""},
 		"a deletion passes":                       {Attributes{Operation: admissionv1.Delete, Pod: workload.OfPod(webPod())}, "deletion"},
 		"the status passes":                       {Attributes{Operation: admissionv1.Update, SubResource: "status", Pod: workload.OfPod(webPod())}, "subresource"},

@@ -57,7 +57,9 @@ func newDeadWebhook(t *testing.T, before func(d *deadWebhook)) *deadWebhook {
 }
 
 // asked reports whether an error says that the API server wanted to ask the webhook.
-func asked(err error) bool { return err != nil && strings.Contains(err.Error(), "failed calling webhook") }
+func asked(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "failed calling webhook")
+}
 
 // as returns a client of another user who may do everything.
 func as(t *testing.T, user string) kubernetes.Interface {
