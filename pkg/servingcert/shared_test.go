@@ -3,9 +3,12 @@ package servingcert
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
-	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -46,14 +49,15 @@ func TestNothingIsDoneBeforeTheSecretWasLookedAt(t *testing.T) {
 	}
 }
 
-func TestTwoReplicasThatBothSeeNoSecretAgree(t *testing.T) {
+func TestTwoReplicasThatBothSeeAnEmptySecretAgree(t *testing.T) {
 	now, api := noon, newFakeAPI()
 	api.register(3)
+	api.makeSecret(now)
 	a, b := api.replica(&now, 90*day), api.replica(&now, 90*day)
 	a.see()
 	b.see()
 	a.act(t)
-	b.act(t) // create: already exists
+	b.act(t) // update: a conflict
 	if !a.CA().Equal(b.CA()) {
 		t.Fatal("two authorities")
 	}
@@ -77,6 +81,7 @@ func TestTwoReplicasThatBothSeeNoSecretAgree(t *testing.T) {
 
 func TestAReplicaIsReadyOnceItIsTrustedAndStaysSo(t *testing.T) {
 	now, api := noon, newFakeAPI()
+	api.makeSecret(now)
 	r := api.replica(&now, 90*day)
 	r.see()
 	api.register(1) // it has not been seen, and does not keep anything up
@@ -112,27 +117,128 @@ func TestAReplicaIsReadyOnceItIsTrustedAndStaysSo(t *testing.T) {
 	}
 }
 
-// A Secret that was deleted by hand still belongs to the release of Helm, or
-// nothing would ever take it away, and the next release could not be installed.
-func TestASecretThatIsMadeAnewBelongsToTheRelease(t *testing.T) {
+// Without the right to create Secrets a replica goes on with what it remembers, and
+// puts it back once the Secret is there again.
+func TestAReplicaOutlivesItsSecret(t *testing.T) {
 	now, api := noon, newFakeAPI()
 	api.register(1)
+	api.makeSecret(now)
 	r := api.replica(&now, 90*day)
-	r.options.Labels = map[string]string{"app.kubernetes.io/managed-by": "Helm"}
-	r.options.Annotations = map[string]string{"meta.helm.sh/release-name": "tokenward"}
 	r.see()
 	r.act(t)
+	was, data := r.CA(), api.secret.Data
 	api.secret = nil
 	r.see()
-	r.act(t)
-	if !maps.Equal(api.secret.Labels, r.options.Labels) || !maps.Equal(api.secret.Annotations, r.options.Annotations) {
-		t.Errorf("labels %v, annotations %v", api.secret.Labels, api.secret.Annotations)
+	for range 3 { // its certificate is renewed meanwhile
+		now = now.Add(40 * day)
+		if err := r.step(context.Background()); !errors.Is(err, errNoSecret) {
+			t.Fatalf("got %v", err)
+		}
+		trustsServed(t, r, api.bundle(), now)
 	}
+	if !r.CA().Equal(was) || r.Ready() != nil {
+		t.Errorf("another CA, or not ready: %v", r.Ready())
+	}
+	api.makeSecret(now)
+	r.see()
+	r.act(t)
+	if !bytes.Equal(api.secret.Data[bundleKey], data[bundleKey]) || !bytes.Equal(api.secret.Data[signerKey], data[signerKey]) {
+		t.Error("the CA was not put back")
+	}
+	trustsServed(t, r, api.bundle(), now)
+}
+
+// Replicas that start without the Secret have an authority each. None takes that of
+// another out of caBundle, and each is ready when all API servers know its own.
+func TestReplicasThatStartWithoutASecretTrustEachOther(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(2)
+	api.setBundle(foreignBundle(t))
+	replicas := []*fakeReplica{api.replica(&now, 90*day), api.replica(&now, 90*day), api.replica(&now, 90*day)}
+	together := func(times int, want error) {
+		t.Helper()
+		for range times {
+			for _, r := range replicas {
+				r.see()
+				if err := r.step(context.Background()); !errors.Is(err, want) {
+					t.Fatalf("got %v", err)
+				}
+			}
+		}
+		for _, r := range replicas {
+			trustsServed(t, r, api.bundle(), now)
+		}
+	}
+	together(2, errNoSecret)
+	if n := len(blocks(api.bundle(), "CERTIFICATE")); n != 3 {
+		t.Errorf("%d authorities in caBundle, want those of three replicas", n)
+	}
+	if replicas[0].Ready() == nil {
+		t.Error("ready before all API servers can know its authority")
+	}
+	now = now.Add(time.Minute)
+	together(1, errNoSecret)
+	for _, r := range replicas {
+		if err := r.Ready(); err != nil {
+			t.Error(err)
+		}
+	}
+	api.makeSecret(now)
+	replicas[0].see()
+	replicas[0].act(t)
+	for _, r := range replicas {
+		trustsServed(t, r, api.bundle(), now)
+	}
+	together(3, nil)
+	for range 2 {
+		now = now.Add(20 * time.Minute)
+		together(3, nil)
+	}
+	if !bytes.Equal(api.bundle(), api.secret.Data[bundleKey]) {
+		t.Error("caBundle is not the Secret's")
+	}
+	for _, r := range replicas[1:] {
+		if !r.CA().Equal(replicas[0].CA()) {
+			t.Error("the replicas do not come to one authority")
+		}
+	}
+}
+
+// A replica that crashes again and again without a Secret does not fill caBundle.
+func TestWhatReplicasWithoutASecretLeaveInCABundleIsBounded(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(1)
+	for range 2 * maxGathered {
+		r := api.replica(&now, 90*day)
+		r.see()
+		_ = r.step(context.Background())
+		trustsServed(t, r, api.bundle(), now)
+		now = now.Add(time.Second)
+	}
+	if n := len(blocks(api.bundle(), "CERTIFICATE")); n != maxGathered+1 {
+		t.Errorf("%d authorities", n)
+	}
+}
+
+// foreignBundle is a CA of somebody else's.
+func foreignBundle(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: serial(), Subject: pkix.Name{CommonName: "else"}, NotAfter: noon.Add(day), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(crand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificatePEM(der)
 }
 
 // A replica that is behind must not take away what another one has just added.
 func TestAReplicaThatIsBehindAddsAndTakesNothingAway(t *testing.T) {
 	now, api := noon, newFakeAPI()
+	api.makeSecret(now)
 	api.register(1)
 	a, b := api.replica(&now, 90*day), api.replica(&now, 90*day)
 	for _, r := range []*fakeReplica{a, b, a, b} {
@@ -157,6 +263,7 @@ func TestAReplicaThatIsBehindAddsAndTakesNothingAway(t *testing.T) {
 // What was seen before is of a later version, and no more.
 func TestAfterARestoreOfEtcdTheSecretIsWhatTheAPIServerHas(t *testing.T) {
 	now, api := noon, newFakeAPI()
+	api.makeSecret(now)
 	api.register(1)
 	a, b := api.replica(&now, 90*day), api.replica(&now, 90*day)
 	for _, r := range []*fakeReplica{a, b, a, b} {
@@ -196,6 +303,7 @@ func TestAfterARestoreOfEtcdTheSecretIsWhatTheAPIServerHas(t *testing.T) {
 // server has never heard of: it has to be heard of first.
 func TestAnotherAuthorityIsServedOnlyOnceItIsTrusted(t *testing.T) {
 	now, api := noon, newFakeAPI()
+	api.makeSecret(now)
 	api.register(1)
 	r := api.replica(&now, 90*day)
 	r.see()
@@ -244,6 +352,7 @@ func TestErrorsOfTheAPIServerCostNoCertificate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			now, api := noon, newFakeAPI()
+			api.makeSecret(now)
 			api.register(1)
 			r := api.replica(&now, 90*day)
 			r.see()
@@ -277,6 +386,7 @@ func TestErrorsOfTheAPIServerCostNoCertificate(t *testing.T) {
 
 func TestAPatchThatIsRefusedForGoodIsAnError(t *testing.T) {
 	now, api := noon, newFakeAPI()
+	api.makeSecret(now)
 	api.register(1)
 	r := api.replica(&now, 90*day)
 	r.see()
@@ -296,7 +406,7 @@ func TestAPatchThatIsRefusedForGoodIsAnError(t *testing.T) {
 
 // Three replicas over twenty-five lives of a certificate, with everything that can
 // go wrong: watches late by more than a step, writes that fail or meet another's,
-// restarts, a Secret deleted and scribbled over, caBundle emptied. At any time
+// restarts, a Secret deleted, made again and scribbled over, caBundle emptied. At any time
 // whatever a ready replica serves is trusted by caBundle, as an API server that
 // lags behind has it, too.
 func TestThroughAllFaultsWhatIsServedIsTrusted(t *testing.T) {
@@ -309,6 +419,7 @@ func TestThroughAllFaultsWhatIsServedIsTrusted(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	chance := func(of float64) bool { return random.Float64() < of }
 	now, api := noon, newFakeAPI()
+	api.makeSecret(now)
 	api.register(2)
 	replicas := []*fakeReplica{api.replica(&now, lifetime), api.replica(&now, lifetime), api.replica(&now, lifetime)}
 	broken := func(verb, _ string) error {
@@ -324,14 +435,17 @@ func TestThroughAllFaultsWhatIsServedIsTrusted(t *testing.T) {
 		switch n := random.IntN(1000); {
 		case n < 5:
 			api.secret = nil
-		case n < 10 && api.secret != nil:
+		case n < 55 && api.secret == nil:
+			api.makeSecret(now) // the release is upgraded
+		case n >= 5 && n < 10 && api.secret != nil:
 			key := []string{bundleKey, signerKey, servingCert, servingKey}[random.IntN(4)]
 			api.secret.Data[key], api.secret.ResourceVersion = []byte("scribble"), api.next()
-		case n < 15:
+		case n >= 10 && n < 15 && api.secret != nil && now.Sub(api.secret.CreationTimestamp.Time) > 10*tick*5:
+			// Where each replica has an authority of its own, each has to put it back.
 			api.setBundle(nil)
 			emptied++
 			seen = nil
-		case n < 25 && i > 100 && api.secret != nil && parse(api.secret.Data).issuer(parse(api.secret.Data).serving, now) >= 0:
+		case n < 25 && i > 100 && (api.secret == nil || parse(api.secret.Data).issuer(parse(api.secret.Data).serving, now) >= 0):
 			replicas[random.IntN(3)] = api.replica(&now, lifetime)
 		}
 		for _, n := range random.Perm(3) {
@@ -360,6 +474,9 @@ func TestThroughAllFaultsWhatIsServedIsTrusted(t *testing.T) {
 				trustsServed(t, r, bundle, now)
 			}
 		}
+	}
+	if api.secret == nil {
+		api.makeSecret(now)
 	}
 	for _, r := range replicas {
 		r.see()
