@@ -55,19 +55,10 @@ const (
 	Declared     Why = "declared"   // a case or a cluster state says so
 	Unsettled    Why = "unsettled"  // looks at the API servers have not agreed for long enough
 
-	// What the caller itself brought about: it never weakens a check.
-	TooManyReferences Why = "too many references" // the review asks about more objects than one may
-	TooManyLookups    Why = "too many look-ups"   // its namespace has spent its rate
-
 	// NotGiven says of what is absent that it is not among the manifests at hand,
 	// which are not all that there is.
 	NotGiven Why = "not given"
 )
-
-// IsCallersDoing reports whether the caller brought it about that something is
-// unknown. The action of the check then applies, as if fault had been found; for any
-// other reason a policy says what applies.
-func (w Why) IsCallersDoing() bool { return w == TooManyReferences || w == TooManyLookups }
 
 // Kinds beyond those that a PodSpec can point at.
 const (

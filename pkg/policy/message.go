@@ -118,7 +118,7 @@ func whyText(why facts.Why) string {
 		return "not among the manifests"
 	case facts.Unauthorized:
 		return "Tokenward's own token is refused"
-	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed, facts.Unsettled, facts.TooManyReferences, facts.TooManyLookups:
+	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed, facts.Unsettled:
 	}
 	return string(why)
 }
@@ -135,10 +135,6 @@ func whyCure(why facts.Why) string {
 		return "Declare it present or absent to know."
 	case facts.NotGiven:
 		return "Give its manifest, too, to know."
-	case facts.TooManyReferences:
-		return "Refer to fewer objects."
-	case facts.TooManyLookups:
-		return "Try again in a moment."
 	case facts.NoReason, facts.Timeout, facts.Throttled, facts.Failed, facts.Unsettled:
 	}
 	return "Try again; if it stays so, see Tokenward's log."
