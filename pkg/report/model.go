@@ -151,7 +151,7 @@ func (r *Report) summary() summary {
 		switch f.Action {
 		case v1alpha1.Deny:
 			s.Deny++
-		case v1alpha1.Warn:
+		case v1alpha1.Warn, v1alpha1.Hold: // Hold acts as Warn
 			s.Warn++
 		case v1alpha1.Audit:
 			s.Audit++
