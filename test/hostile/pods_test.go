@@ -45,6 +45,12 @@ func waysRound() []row {
 	long := strings.Repeat("x", 1_000_000)
 	rows := []row{
 		padded("the forbidden pod itself", pod{}),
+		padded("1,500 objects of three kinds", pod{
+			volumes:   append(many(500, optionalSecret), many(500, mounted(`{"name":"p%d","projected":{"sources":[{"configMap":{"name":"bogus-%d","optional":true}}]}}`))...),
+			container: `,"env":` + list(500, named(`{"name":"E","valueFrom":{"configMapKeyRef":{"name":"variable-%d","key":"k","optional":true}}}`)),
+		}),
+		padded("a key of each of 300 bogus Secrets", pod{volumes: many(300, mounted(`{"name":"o%d","secret":{"secretName":"bogus-%d","optional":true,"items":[{"key":"k","path":"p"}]}}`))}),
+		padded("a driver that is to make the forbidden Secret", pod{volumes: append(many(100, optionalSecret), `{"name":"d","csi":{"driver":"secrets-store.csi.k8s.io","volumeAttributes":{"secretProviderClass":"forbidden"}}}`)}),
 		padded("64 bogus optional Secrets", pod{volumes: many(64, optionalSecret)}),
 		padded("1,000 bogus optional Secrets", pod{volumes: many(1000, optionalSecret)}),
 		padded("64 bogus optional ConfigMaps", pod{volumes: many(64, optionalMap)}),
@@ -172,7 +178,16 @@ func floods() []row {
 	large := func(int) []byte {
 		return review{pod: pod{metadata: `,"annotations":{"a":"` + strings.Repeat("x", 900_000) + `"}`}.json()}.body()
 	}
+	forbidden := func(int) []byte { return review{pod: pod{}.json()}.body() }
+	mixed := func(i int) []byte {
+		return review{pod: pod{
+			volumes:   many(50, func(n int) string { return fmt.Sprintf(`{"name":"m%d","configMap":{"name":"flood-%d-%d"}}`, n, i, n) }),
+			container: `,"env":` + list(50, named(`{"name":"E","valueFrom":{"secretKeyRef":{"name":"db","key":"k%d"}}}`)),
+		}.json()}.body()
+	}
 	return []row{
+		flood("a flood of the forbidden pod itself", "shop", forbidden, 2000),
+		flood("a flood of ConfigMaps and keys", "shop", mixed, 1000),
 		flood("a flood of bogus names in the same namespace", "shop", bogus("shop"), 2000),
 		flood("a flood of bogus names in another namespace", "shop", bogus("flood"), 2000),
 		flood("a flood of reviews of a megabyte", "shop", large, 200),

@@ -7,8 +7,7 @@ import "strings"
 func knownDefects() map[string]string {
 	const mixed = "API servers go on accepting different keys: each look that is to confirm shows another one's"
 	return map[string]string{
-		"bad-admitted-padded":             "optional references spend the reads that confirm a refusal",
-		"replicas-differ-padded":          "the same, and replicas-differ-ca",
+		"replicas-differ-padded":          "as replicas-differ-ca",
 		"replicas-differ-ca":              "how long a replica has run decides whether chains are all",
 		"added-replica-differs-ca":        "a new replica knows nothing of the chains that were presented",
 		"bad-admitted-token-mixed":        mixed,
