@@ -5,8 +5,8 @@
 // One table has it all. Users add rows of their own in a file. What is certain
 // counts as there; what is only likely is told, and found fault with by nobody.
 //
-// It is pure. It imports packages facts, reference, strictyaml and workload, and
-// nothing else of ours.
+// It is pure. It imports packages facts, reference and strictyaml, and nothing else
+// of ours.
 package makers
 
 import (

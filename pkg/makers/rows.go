@@ -8,7 +8,10 @@ import (
 
 // Rows returns the built-in table.
 func Rows() []Row {
-	return slices.Concat(syncRows(), certificateRows(), databaseRows(), platformRows(), annotationRows(), programRows(), alwaysRows())
+	return slices.Concat(
+		syncRows(), operatorRows(), generatorRows(), certificateRows(), databaseRows(), storeRows(), platformRows(),
+		annotationRows(), copyRows(), programRows(), alwaysRows(),
+	)
 }
 
 // secrets are Secrets beside the object that is read.
@@ -37,8 +40,7 @@ const ownName = "{metadata.name}"
 // syncRows bring Secrets from elsewhere: vaults, generators, encrypted files.
 func syncRows() []Row {
 	const eso = "https://external-secrets.io/latest/api/externalsecret/"
-	const vault = "https://developer.hashicorp.com/vault/docs/deploy/kubernetes/vso/api-reference"
-	rows := []Row{
+	return []Row{
 		{
 			Group: "external-secrets.io", Kind: "ExternalSecret", When: []string{"spec.target.creationPolicy!=None", "spec.target.creationPolicy!=Merge"},
 			Makes: secrets("{spec.target.name|metadata.name}"), Source: eso,
@@ -62,6 +64,13 @@ func syncRows() []Row {
 			Makes:  inNamespace("*", secrets("{spec.externalSecretSpec.target.name|spec.externalSecretName|metadata.name}")),
 			Source: "https://external-secrets.io/latest/api/clusterexternalsecret/",
 		},
+	}
+}
+
+// operatorRows copy from vaults, each by a kind of its own.
+func operatorRows() []Row {
+	const infisical = "https://infisical.com/docs/integrations/platforms/kubernetes/infisical-secret-crd"
+	return []Row{
 		{Group: "kubernetes-client.io", Kind: "ExternalSecret", Makes: secrets(ownName), Source: "https://github.com/external-secrets/kubernetes-external-secrets"},
 		// The Secret has the SealedSecret's own name, whatever its template says
 		// (github.com/bitnami-labs/sealed-secrets, sealedsecret_expansion.go).
@@ -70,17 +79,17 @@ func syncRows() []Row {
 		{
 			Group: "secrets.infisical.com", Kind: "InfisicalSecret", When: []string{"spec.managedSecretReference"},
 			Makes:  []Made{{reference.Secret, "{spec.managedSecretReference.secretName}", "{spec.managedSecretReference.secretNamespace}"}},
-			Source: "https://infisical.com/docs/integrations/platforms/kubernetes/infisical-secret-crd",
+			Source: infisical,
 		},
 		{
 			Group: "secrets.infisical.com", Kind: "InfisicalSecret", Each: "spec.managedKubeSecretReferences",
 			Makes:  []Made{{reference.Secret, "{.secretName}", "{.secretNamespace}"}},
-			Source: "https://infisical.com/docs/integrations/platforms/kubernetes/infisical-secret-crd",
+			Source: infisical,
 		},
 		{
 			Group: "secrets.infisical.com", Kind: "InfisicalSecret", Each: "spec.managedKubeConfigMapReferences",
 			Makes:  []Made{{reference.ConfigMap, "{.configMapName}", "{.configMapNamespace}"}},
-			Source: "https://infisical.com/docs/integrations/platforms/kubernetes/infisical-secret-crd",
+			Source: infisical,
 		},
 		{
 			Group: "secrets.doppler.com", Kind: "DopplerSecret",
@@ -100,6 +109,12 @@ func syncRows() []Row {
 		{Group: "spv.no", Kind: "AzureKeyVaultSecret", Makes: append(secrets("{spec.output.secret.name}"), configMaps("{spec.output.configMap.name}")...), Source: "https://akv2k8s.io/reference/azure-key-vault-secret/"},
 		{Group: "secret-sync.x-k8s.io", Kind: "SecretSync", Makes: secrets(ownName), Source: "https://github.com/kubernetes-sigs/secrets-store-sync-controller"},
 	}
+}
+
+// generatorRows are families of kinds of which all make a Secret alike.
+func generatorRows() []Row {
+	const vault = "https://developer.hashicorp.com/vault/docs/deploy/kubernetes/vso/api-reference"
+	var rows []Row
 	for _, kind := range []string{"VaultStaticSecret", "VaultDynamicSecret", "VaultPKISecret", "HCPVaultSecretsApp"} {
 		rows = append(rows, Row{
 			Group: "secrets.hashicorp.com", Kind: kind, When: []string{"spec.destination.create=true"}, Makes: secrets("{spec.destination.name}"), Source: vault,

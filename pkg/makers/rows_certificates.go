@@ -39,9 +39,7 @@ func certificateRows() []Row {
 // annotationRows make something of objects of many kinds.
 func annotationRows() []Row {
 	const serving = "https://docs.redhat.com/en/documentation/openshift_container_platform/4.18/html/security_and_compliance/configuring-certificates#add-service-serving"
-	const replicator = "https://github.com/mittwald/kubernetes-replicator"
-	const reflector = "https://github.com/emberstack/kubernetes-reflector"
-	rows := []Row{
+	return []Row{
 		{Group: "", Kind: "Service", Makes: secrets("{metadata.annotations[service.beta.openshift.io/serving-cert-secret-name]}"), Source: serving},
 		{Group: "", Kind: "Service", Makes: secrets("{metadata.annotations[service.alpha.openshift.io/serving-cert-secret-name]}"), Source: serving},
 		{
@@ -62,6 +60,13 @@ func annotationRows() []Row {
 			Source: "https://docs.crossplane.io/latest/managed-resources/managed-resources/#writeconnectionsecrettoref",
 		},
 	}
+}
+
+// copyRows copy Secrets and ConfigMaps to other namespaces.
+func copyRows() []Row {
+	const replicator = "https://github.com/mittwald/kubernetes-replicator"
+	const reflector = "https://github.com/emberstack/kubernetes-reflector"
+	var rows []Row
 	for _, kind := range []reference.Kind{reference.Secret, reference.ConfigMap} {
 		own := made(kind, []string{ownName})
 		rows = append(

@@ -7,7 +7,6 @@ func databaseRows() []Row {
 	const crunchy = "https://access.crunchydata.com/documentation/postgres-operator/latest/architecture/user-management"
 	const zalando = "https://postgres-operator.readthedocs.io/en/latest/user/"
 	const percona = "https://docs.percona.com/percona-operators/"
-	const redis = "https://redis.io/docs/latest/operate/kubernetes/reference/"
 	return []Row{
 		{Group: "kafka.strimzi.io", Kind: "KafkaUser", Makes: secrets(ownName), Source: "https://strimzi.io/docs/operators/latest/deploying#con-configuring-client-authentication-str"},
 		{
@@ -44,6 +43,13 @@ func databaseRows() []Row {
 			Group: "mongodbcommunity.mongodb.com", Kind: "MongoDBCommunity", Each: "spec.users", Makes: secrets("{.connectionStringSecretName}"),
 			Source: "https://github.com/mongodb/mongodb-kubernetes-operator/blob/master/docs/users.md",
 		},
+	}
+}
+
+// storeRows are operators of other stores: of documents, queues, objects.
+func storeRows() []Row {
+	const redis = "https://redis.io/docs/latest/operate/kubernetes/reference/"
+	return []Row{
 		{
 			Group: "elasticsearch.k8s.elastic.co", Kind: "Elasticsearch",
 			Makes:  secrets(ownName+"-es-elastic-user", ownName+"-es-http-certs-public", ownName+"-es-http-certs-internal", ownName+"-es-http-ca-internal", ownName+"-es-transport-certs-public", ownName+"-es-remote-ca"),

@@ -48,7 +48,7 @@ func disarm(text string) string {
 		return text
 	}
 	return command.ReplaceAllStringFunc(text, func(found string) string {
-		return strings.NewReplacer("::", ": :", "##", "# #").Replace(found)
+		return strings.NewReplacer("::", ": :", "#", "# ").Replace(found)
 	})
 }
 

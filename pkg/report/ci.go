@@ -20,7 +20,7 @@ func writeGitHub(w io.Writer, r *Report, _ Options) error {
 		if f.Accepted != "" {
 			continue
 		}
-		command := map[v1alpha1.Action]string{v1alpha1.Deny: "error", v1alpha1.Warn: "warning"}[f.Action]
+		command := map[v1alpha1.Action]string{v1alpha1.Deny: "error", v1alpha1.Hold: "warning", v1alpha1.Warn: "warning"}[f.Action]
 		if command == "" {
 			command = "notice"
 		}
@@ -86,7 +86,7 @@ func writeGitLab(w io.Writer, r *Report, _ Options) error {
 		if f.Accepted != "" {
 			continue
 		}
-		severity := map[v1alpha1.Action]string{v1alpha1.Deny: "major", v1alpha1.Warn: "minor"}[f.Action]
+		severity := map[v1alpha1.Action]string{v1alpha1.Deny: "major", v1alpha1.Hold: "minor", v1alpha1.Warn: "minor"}[f.Action]
 		if severity == "" {
 			severity = "info"
 		}

@@ -9,6 +9,7 @@ import (
 type summary struct {
 	Objects int `json:"objects"`
 	Deny    int `json:"deny"`
+	Hold    int `json:"hold"`
 	Warn    int `json:"warn"`
 	Audit   int `json:"audit"`
 	// Unknown of the findings above are for want of knowledge, not for a fault.
@@ -51,6 +52,8 @@ func (r *Report) summary() summary {
 		switch f.Action {
 		case v1alpha1.Deny:
 			s.Deny++
+		case v1alpha1.Hold:
+			s.Hold++
 		case v1alpha1.Warn:
 			s.Warn++
 		case v1alpha1.Audit:

@@ -90,7 +90,7 @@ const maxUsers = 20
 func (t *text) block(b *block) {
 	f := b.first
 	t.WriteString(paint(fmt.Sprintf("%-5s", strings.ToUpper(f.label())), f.Action, t.options) + " " + t.bold(printable.Name(f.About.String())) + " (" + f.Check + ")\n")
-	told := ""
+	told, remarked := "", ""
 	for i, f := range b.results {
 		if i == maxUsers && len(b.results) > maxUsers+1 {
 			fmt.Fprintf(t, "        and %d more (-o wide lists them)\n", len(b.results)-maxUsers)
@@ -109,8 +109,11 @@ func (t *text) block(b *block) {
 		if f.Subject.Template != "" {
 			t.WriteString("        from " + printable.Name(f.Subject.Template) + "\n")
 		}
-		for _, note := range f.remarks() {
-			t.wrap(8, note)
+		if notes := f.remarks(); strings.Join(notes, "\n") != remarked {
+			remarked = strings.Join(notes, "\n")
+			for _, note := range notes {
+				t.wrap(8, note)
+			}
 		}
 	}
 	t.WriteString("\n")
@@ -202,7 +205,7 @@ func (f *Result) remarks() []string {
 	if f.When != "" {
 		out = append(out, "bites "+f.When)
 	}
-	if len(f.Policies) > 0 {
+	if len(f.Policies) > 0 && !slices.Equal(f.Policies, []string{policy.DefaultName}) {
 		out = append(out, "by TokenPolicy "+strings.Join(f.Policies, ", "))
 	}
 	if f.Would != "" {
@@ -248,11 +251,14 @@ func (r *Report) line() string {
 	text += ": "
 	switch {
 	case s.Objects == 0 && r.Files:
-		text = "Nothing was judged: there is no pod and no workload in " + plural(r.Manifests, "manifest")
-	case s.Deny+s.Warn+s.Audit == 0:
+		text = "Nothing was judged"
+		if r.Manifests > 0 {
+			text += ": there is no pod and no workload in " + plural(r.Manifests, "manifest")
+		}
+	case s.Deny+s.Hold+s.Warn+s.Audit == 0:
 		text += "nothing found"
 	default:
-		text += fmt.Sprintf("%d denied, %d warned about, %d recorded", s.Deny, s.Warn, s.Audit)
+		text += fmt.Sprintf("%d denied, %d warned about, %d recorded", s.Deny, s.Hold+s.Warn, s.Audit)
 	}
 	for _, more := range []struct {
 		n    int

@@ -29,12 +29,7 @@ type checkOptions struct {
 	cluster                        *genericclioptions.ConfigFlags
 }
 
-func newCheckCommand() *cobra.Command {
-	o := &checkOptions{findingsFlags: findingsFlags[*report.Report]{formats: report.Formats()}}
-	command := &cobra.Command{
-		Use:   "check -f FILE",
-		Short: "Judge manifests before they reach a cluster",
-		Long: `Judge the pods and workloads in manifests: whether the Secrets, ConfigMaps and
+const checkLong = `Judge the pods and workloads in manifests: whether the Secrets, ConfigMaps and
 accounts that they depend on are there, and whether their tokens work.
 
 What is there is looked up in the manifests themselves, then in those of
@@ -60,7 +55,14 @@ An annotation of a manifest accepts the findings of a check, with a reason:
 
 Exit status: 0 nothing at or above --fail-on, 1 findings, 2 nothing could be
 judged, 3 no findings, but something could not be read (or, with
---fail-on-unjudged, was not judged).`,
+--fail-on-unjudged, was not judged).`
+
+func newCheckCommand() *cobra.Command {
+	o := &checkOptions{findingsFlags: findingsFlags[*report.Report]{formats: report.Formats()}}
+	command := &cobra.Command{
+		Use:   "check -f FILE",
+		Short: "Judge manifests before they reach a cluster",
+		Long:  checkLong,
 		Example: `  # A directory of manifests, and those below it
   kubectl tokenward check -R -f deploy/
 
