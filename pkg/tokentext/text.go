@@ -32,8 +32,8 @@ const shortest = 24
 
 // text reads what is no document: a token with something around it.
 func (r reading) text(text string) ([]Found, error) {
-	if bootstrap.MatchString(text) {
-		return nil, &NotToken{What: "a bootstrap token", Hint: "nodes join a cluster with it; it has no claims"}
+	if what := vendorOf(text); what != nil {
+		return nil, what
 	}
 	if plain := unquotedURL(text); plain != text {
 		return r.undid(undoneURL).read(plain)
@@ -114,8 +114,11 @@ func (r reading) several(text string) []Found {
 // one reads a single word.
 func (r reading) one(word string) ([]Found, error) {
 	r, word = r.trim(word)
-	if bootstrap.MatchString(word) {
-		return nil, &NotToken{What: "a bootstrap token", Hint: "nodes join a cluster with it; it has no claims"}
+	if what := vendorOf(word); what != nil {
+		return nil, what
+	}
+	if what := encrypted(word); what != nil {
+		return nil, what
 	}
 	if hidden(word) {
 		return nil, &NotToken{What: "a place where a token was hidden", Hint: "kubectl config view --raw shows those of a kubeconfig"}

@@ -136,7 +136,18 @@ func Read(input []byte) ([]Found, error) {
 		return nil, &NotToken{What: fmt.Sprintf("more than %d bytes", MaxSize)}
 	}
 	text, undone := decodeText(input)
-	return reading{}.undid(undone...).read(text)
+	found, err := reading{}.undid(undone...).read(text)
+	if err == nil && (len(found) != 1 || found[0].Damage == nil) {
+		return found, nil
+	}
+	// What looks damaged may be whole under one more wrapping.
+	if whole := search(text); len(whole) > 0 {
+		for i := range whole {
+			whole[i].Undone = append(slices.Clone(undone), whole[i].Undone...)
+		}
+		return whole, nil
+	}
+	return found, err
 }
 
 // read goes from the most certain form to the least.

@@ -167,7 +167,7 @@ func TestDamageIsNamed(t *testing.T) {
 		{"an empty header", "." + parts[1] + "." + parts[2], "header: missing: the beginning was cut off"},
 		{"the first characters lost", text[2:], "header: its first characters are missing or were changed"},
 		{"no dots", strings.Join(parts, ""), "both dots are missing"},
-		{"cut within the payload", text[:len(parts[0])+30], "payload: cut off"},
+		{"cut within the payload", text[:len(parts[0])+30], "payload: cut off, near its character 30"},
 		{"cut within the signature", text[:end-100], "signature: 242 characters, which is the length of no RSA signature: cut off, or characters are missing"},
 		{"one character of the signature lost", text[:end-1], "signature: 341 characters, where RSA of 2048 bits has 342: 1 missing"},
 		{"one character of an EC signature lost", es[:len(es)-1], "signature: 85 characters, where ES256 has 86: 1 missing"},
