@@ -2,7 +2,7 @@
 // gather the facts that the policies need, let them judge, and answer. No rule
 // of the game lives here; see package policy.
 //
-// Of ours it imports packages apis, workload, facts, source, intake, metrics, policy
+// Of ours it imports packages apis, workload, facts, source, intake, metrics, printable, policy
 // and policy/rewrite; facts come through the interface source.Source.
 package admission
 

@@ -80,7 +80,7 @@ func ReadSecret(s *corev1.Secret, keys *token.KeySet, trusts func(ca []byte) Sta
 		switch isToken := out.TokenSecret && out.HasToken && key == tokenKey; {
 		case !isToken && !token.Recognise(s.Data[key]):
 		case len(out.Tokens) < maxTokens:
-			t := readToken(key, s.Data[key], keys)
+			t := ReadToken(key, s.Data[key], keys)
 			t.InTokenSecret = isToken
 			out.Tokens = append(out.Tokens, t)
 		default:
@@ -95,7 +95,8 @@ func ReadSecret(s *corev1.Secret, keys *token.KeySet, trusts func(ca []byte) Sta
 // beyond stands for all, as unknown.
 const maxTokens = 16
 
-func readToken(key string, value []byte, keys *token.KeySet) SecretToken {
+// ReadToken reduces a token under a key to what can be kept.
+func ReadToken(key string, value []byte, keys *token.KeySet) SecretToken {
 	t, err := token.Parse(value)
 	if err != nil {
 		broken := token.Result{Verdict: token.Invalid, Reason: token.Malformed}

@@ -22,8 +22,8 @@ import (
 type Listing struct {
 	mu      sync.RWMutex
 	objects map[facts.Object]*object
-	// scopes are the kinds and namespaces that were listed. What is not NotAsked
-	// says why one could not be.
+	// scopes are the kinds and namespaces that were listed. A
+	// reason says why one could not be.
 	scopes map[scope]facts.Why
 	// tokenSecrets are the names of token Secrets, by account.
 	tokenSecrets map[facts.Object][]string

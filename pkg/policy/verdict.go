@@ -70,7 +70,7 @@ func (p *Plan) verdict(rulings []ruling) Verdict {
 	v := Verdict{Allowed: true, Undecided: p.matching.undecided}
 	var denied, policies []string
 	named := map[string]bool{} // those of policies
-	v.Code = TooManyRequests // until a finding is denied for another reason
+	v.Code = TooManyRequests   // until a finding is denied for another reason
 	for i := range rulings {
 		r := &rulings[i]
 		if r.would.StrongerThan(v1alpha1.None) {

@@ -72,7 +72,7 @@ func (a *Audit) summary() auditSummary {
 		switch w.strongest() {
 		case v1alpha1.Deny:
 			s.Deny++
-		case v1alpha1.Warn:
+		case v1alpha1.Warn, v1alpha1.Hold: // Hold acts as Warn
 			s.Warn++
 		case v1alpha1.Audit:
 			s.Audit++

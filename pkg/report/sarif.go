@@ -89,7 +89,7 @@ func level(a v1alpha1.Action) string {
 	switch a {
 	case v1alpha1.Deny:
 		return "error"
-	case v1alpha1.Warn:
+	case v1alpha1.Warn, v1alpha1.Hold: // Hold acts as Warn
 		return "warning"
 	case v1alpha1.Audit:
 		return "note"

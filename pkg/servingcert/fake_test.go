@@ -56,6 +56,12 @@ func (f *fakeAPI) register(webhooks int) {
 	}
 }
 
+// makeSecret does what installing or upgrading the release does.
+func (f *fakeAPI) makeSecret(now time.Time) {
+	version := f.next()
+	f.secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{ResourceVersion: version, UID: types.UID("uid-" + version), CreationTimestamp: metav1.NewTime(now)}}
+}
+
 // setBundle does what somebody's hand may do.
 func (f *fakeAPI) setBundle(bundle []byte) {
 	f.config.ResourceVersion = f.next()
@@ -84,19 +90,6 @@ func (f fakeSecrets) List(context.Context, metav1.ListOptions) (*corev1.SecretLi
 
 func (f fakeSecrets) Watch(context.Context, metav1.ListOptions) (watch.Interface, error) {
 	return nil, errors.New("not here")
-}
-
-func (f fakeSecrets) Create(_ context.Context, s *corev1.Secret, _ metav1.CreateOptions) (*corev1.Secret, error) {
-	if err := f.call("create", "secret"); err != nil {
-		return nil, err
-	}
-	if f.secret != nil {
-		return nil, apierrors.NewAlreadyExists(secretResource, "s")
-	}
-	f.secret = s.DeepCopy()
-	f.secret.ResourceVersion = f.next()
-	f.secret.UID = types.UID("uid-" + f.secret.ResourceVersion)
-	return f.secret.DeepCopy(), nil
 }
 
 func (f fakeSecrets) Update(_ context.Context, s *corev1.Secret, _ metav1.UpdateOptions) (*corev1.Secret, error) {

@@ -124,9 +124,9 @@ func (r *registration) trusts(cert *x509.Certificate) bool {
 	})
 }
 
-// caBundlePatch returns the patch that sets caBundle where it differs, or nil. It
-// changes nothing else, and applies only to the version that was read last.
-func (r *registration) caBundlePatch(bundle []byte) ([]byte, error) {
+// caBundlePatch returns the patch that sets caBundle to what bundle makes of it, or
+// nil. It changes nothing else, and applies only to the version that was read last.
+func (r *registration) caBundlePatch(bundle func(have []byte) []byte) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	type operation struct {
@@ -135,9 +135,9 @@ func (r *registration) caBundlePatch(bundle []byte) ([]byte, error) {
 		Value any    `json:"value"`
 	}
 	operations := []operation{{Op: "test", Path: "/metadata/resourceVersion", Value: r.version}}
-	for i, b := range r.bundles {
-		if !bytes.Equal(b, bundle) {
-			operations = append(operations, operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), Value: bundle})
+	for i, have := range r.bundles {
+		if want := bundle(have); !bytes.Equal(have, want) {
+			operations = append(operations, operation{Op: "add", Path: fmt.Sprintf("/webhooks/%d/clientConfig/caBundle", i), Value: want})
 		}
 	}
 	if len(operations) == 1 {

@@ -23,11 +23,9 @@ const authorityLives = 4
 
 // SharedOptions say what to serve as, and where it is kept.
 type SharedOptions struct {
-	// Namespace and Secret name the Secret that the replicas share.
+	// Namespace and Secret name the Secret that the replicas share. It is filled in
+	// and never made: the right to create one can't be limited by name.
 	Namespace, Secret string
-	// Labels and Annotations are for a Secret that has to be made: those by which
-	// the tool that installed Tokenward knows its own objects.
-	Labels, Annotations map[string]string
 	// Configuration names the webhook configurations, of both kinds, whose
 	// caBundle is kept right. One that does not exist is waited for.
 	Configuration string
@@ -82,7 +80,6 @@ type servedCertificate struct {
 type secretClient interface {
 	lister[*corev1.SecretList]
 	Get(ctx context.Context, name string, options metav1.GetOptions) (*corev1.Secret, error)
-	Create(ctx context.Context, secret *corev1.Secret, options metav1.CreateOptions) (*corev1.Secret, error)
 	Update(ctx context.Context, secret *corev1.Secret, options metav1.UpdateOptions) (*corev1.Secret, error)
 }
 

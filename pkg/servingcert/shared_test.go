@@ -3,16 +3,15 @@ package servingcert
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
-	"maps"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // trustsServed fails the test unless a bundle vouches for what a replica serves.
@@ -46,14 +45,15 @@ func TestNothingIsDoneBeforeTheSecretWasLookedAt(t *testing.T) {
 	}
 }
 
-func TestTwoReplicasThatBothSeeNoSecretAgree(t *testing.T) {
+func TestTwoReplicasThatBothSeeAnEmptySecretAgree(t *testing.T) {
 	now, api := noon, newFakeAPI()
 	api.register(3)
+	api.makeSecret(now)
 	a, b := api.replica(&now, 90*day), api.replica(&now, 90*day)
 	a.see()
 	b.see()
 	a.act(t)
-	b.act(t) // create: already exists
+	b.act(t) // update: a conflict
 	if !a.CA().Equal(b.CA()) {
 		t.Fatal("two authorities")
 	}
@@ -77,6 +77,7 @@ func TestTwoReplicasThatBothSeeNoSecretAgree(t *testing.T) {
 
 func TestAReplicaIsReadyOnceItIsTrustedAndStaysSo(t *testing.T) {
 	now, api := noon, newFakeAPI()
+	api.makeSecret(now)
 	r := api.replica(&now, 90*day)
 	r.see()
 	api.register(1) // it has not been seen, and does not keep anything up
@@ -112,27 +113,128 @@ func TestAReplicaIsReadyOnceItIsTrustedAndStaysSo(t *testing.T) {
 	}
 }
 
-// A Secret that was deleted by hand still belongs to the release of Helm, or
-// nothing would ever take it away, and the next release could not be installed.
-func TestASecretThatIsMadeAnewBelongsToTheRelease(t *testing.T) {
+// Without the right to create Secrets a replica goes on with what it remembers, and
+// puts it back once the Secret is there again.
+func TestAReplicaOutlivesItsSecret(t *testing.T) {
 	now, api := noon, newFakeAPI()
 	api.register(1)
+	api.makeSecret(now)
 	r := api.replica(&now, 90*day)
-	r.options.Labels = map[string]string{"app.kubernetes.io/managed-by": "Helm"}
-	r.options.Annotations = map[string]string{"meta.helm.sh/release-name": "tokenward"}
 	r.see()
 	r.act(t)
+	was, data := r.CA(), api.secret.Data
 	api.secret = nil
 	r.see()
-	r.act(t)
-	if !maps.Equal(api.secret.Labels, r.options.Labels) || !maps.Equal(api.secret.Annotations, r.options.Annotations) {
-		t.Errorf("labels %v, annotations %v", api.secret.Labels, api.secret.Annotations)
+	for range 3 { // its certificate is renewed meanwhile
+		now = now.Add(40 * day)
+		if err := r.step(context.Background()); !errors.Is(err, errNoSecret) {
+			t.Fatalf("got %v", err)
+		}
+		trustsServed(t, r, api.bundle(), now)
 	}
+	if !r.CA().Equal(was) || r.Ready() != nil {
+		t.Errorf("another CA, or not ready: %v", r.Ready())
+	}
+	api.makeSecret(now)
+	r.see()
+	r.act(t)
+	if !bytes.Equal(api.secret.Data[bundleKey], data[bundleKey]) || !bytes.Equal(api.secret.Data[signerKey], data[signerKey]) {
+		t.Error("the CA was not put back")
+	}
+	trustsServed(t, r, api.bundle(), now)
+}
+
+// Replicas that start without the Secret have an authority each. None takes that of
+// another out of caBundle, and each is ready when all API servers know its own.
+func TestReplicasThatStartWithoutASecretTrustEachOther(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(2)
+	api.setBundle(foreignBundle(t))
+	replicas := []*fakeReplica{api.replica(&now, 90*day), api.replica(&now, 90*day), api.replica(&now, 90*day)}
+	together := func(times int, want error) {
+		t.Helper()
+		for range times {
+			for _, r := range replicas {
+				r.see()
+				if err := r.step(context.Background()); !errors.Is(err, want) {
+					t.Fatalf("got %v", err)
+				}
+			}
+		}
+		for _, r := range replicas {
+			trustsServed(t, r, api.bundle(), now)
+		}
+	}
+	together(2, errNoSecret)
+	if n := len(blocks(api.bundle(), "CERTIFICATE")); n != 3 {
+		t.Errorf("%d authorities in caBundle, want those of three replicas", n)
+	}
+	if replicas[0].Ready() == nil {
+		t.Error("ready before all API servers can know its authority")
+	}
+	now = now.Add(time.Minute)
+	together(1, errNoSecret)
+	for _, r := range replicas {
+		if err := r.Ready(); err != nil {
+			t.Error(err)
+		}
+	}
+	api.makeSecret(now)
+	replicas[0].see()
+	replicas[0].act(t)
+	for _, r := range replicas {
+		trustsServed(t, r, api.bundle(), now)
+	}
+	together(3, nil)
+	for range 2 {
+		now = now.Add(20 * time.Minute)
+		together(3, nil)
+	}
+	if !bytes.Equal(api.bundle(), api.secret.Data[bundleKey]) {
+		t.Error("caBundle is not the Secret's")
+	}
+	for _, r := range replicas[1:] {
+		if !r.CA().Equal(replicas[0].CA()) {
+			t.Error("the replicas do not come to one authority")
+		}
+	}
+}
+
+// A replica that crashes again and again without a Secret does not fill caBundle.
+func TestWhatReplicasWithoutASecretLeaveInCABundleIsBounded(t *testing.T) {
+	now, api := noon, newFakeAPI()
+	api.register(1)
+	for range 2 * maxGathered {
+		r := api.replica(&now, 90*day)
+		r.see()
+		_ = r.step(context.Background())
+		trustsServed(t, r, api.bundle(), now)
+		now = now.Add(time.Second)
+	}
+	if n := len(blocks(api.bundle(), "CERTIFICATE")); n != maxGathered+1 {
+		t.Errorf("%d authorities", n)
+	}
+}
+
+// foreignBundle is a CA of somebody else's.
+func foreignBundle(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: serial(), Subject: pkix.Name{CommonName: "else"}, NotAfter: noon.Add(day), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(crand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificatePEM(der)
 }
 
 // A replica that is behind must not take away what another one has just added.
 func TestAReplicaThatIsBehindAddsAndTakesNothingAway(t *testing.T) {
 	now, api := noon, newFakeAPI()
+	api.makeSecret(now)
 	api.register(1)
 	a, b := api.replica(&now, 90*day), api.replica(&now, 90*day)
 	for _, r := range []*fakeReplica{a, b, a, b} {
@@ -157,6 +259,7 @@ func TestAReplicaThatIsBehindAddsAndTakesNothingAway(t *testing.T) {
 // What was seen before is of a later version, and no more.
 func TestAfterARestoreOfEtcdTheSecretIsWhatTheAPIServerHas(t *testing.T) {
 	now, api := noon, newFakeAPI()
+	api.makeSecret(now)
 	api.register(1)
 	a, b := api.replica(&now, 90*day), api.replica(&now, 90*day)
 	for _, r := range []*fakeReplica{a, b, a, b} {
@@ -196,6 +299,7 @@ func TestAfterARestoreOfEtcdTheSecretIsWhatTheAPIServerHas(t *testing.T) {
 // server has never heard of: it has to be heard of first.
 func TestAnotherAuthorityIsServedOnlyOnceItIsTrusted(t *testing.T) {
 	now, api := noon, newFakeAPI()
+	api.makeSecret(now)
 	api.register(1)
 	r := api.replica(&now, 90*day)
 	r.see()
@@ -221,154 +325,4 @@ func TestAnotherAuthorityIsServedOnlyOnceItIsTrusted(t *testing.T) {
 		t.Error("not served when it is trusted")
 	}
 	trustsServed(t, r, api.bundle(), now)
-}
-
-func TestErrorsOfTheAPIServerCostNoCertificate(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		fail func(verb, kind string) error
-	}{
-		{"down", func(string, string) error { return errors.New("connection refused") }},
-		{"forbidden to update", func(verb, _ string) error {
-			if verb == "update" {
-				return apierrors.NewForbidden(secretResource, "s", errors.New("no"))
-			}
-			return nil
-		}},
-		{"always a conflict", func(verb, _ string) error {
-			if verb == "update" {
-				return apierrors.NewConflict(secretResource, "s", errors.New("changed"))
-			}
-			return nil
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			now, api := noon, newFakeAPI()
-			api.register(1)
-			r := api.replica(&now, 90*day)
-			r.see()
-			r.act(t)
-			now = now.Add(61 * day)
-			before := api.secret.DeepCopy()
-			api.fail = c.fail
-			_ = r.step(context.Background())
-			trustsServed(t, r, api.bundle(), now)
-			if !hasData(api.secret.Data, before.Data) {
-				t.Error("written all the same")
-			}
-			// A replica that starts now serves what there is.
-			api.fail = nil
-			other := api.replica(&now, 90*day)
-			other.see()
-			api.fail = c.fail
-			_ = other.step(context.Background())
-			if c.name != "always a conflict" {
-				trustsServed(t, other, api.bundle(), now)
-			}
-			api.fail = nil
-			r.see()
-			r.act(t)
-			if hasData(api.secret.Data, before.Data) {
-				t.Error("not renewed when it was possible again")
-			}
-		})
-	}
-}
-
-func TestAPatchThatIsRefusedForGoodIsAnError(t *testing.T) {
-	now, api := noon, newFakeAPI()
-	api.register(1)
-	r := api.replica(&now, 90*day)
-	r.see()
-	api.fail = func(verb, _ string) error {
-		if verb == "patch" {
-			return apierrors.NewInvalid(schema.GroupKind{Kind: "ValidatingWebhookConfiguration"}, "tokenward", nil)
-		}
-		return nil
-	}
-	if err := r.step(context.Background()); err != nil {
-		t.Errorf("it may have changed meanwhile: %v", err)
-	}
-	if err := r.step(context.Background()); !apierrors.IsInvalid(err) {
-		t.Errorf("got %v", err)
-	}
-}
-
-// Three replicas over twenty-five lives of a certificate, with everything that can
-// go wrong: watches late by more than a step, writes that fail or meet another's,
-// restarts, a Secret deleted and scribbled over, caBundle emptied. At any time
-// whatever a ready replica serves is trusted by caBundle, as an API server that
-// lags behind has it, too.
-func TestThroughAllFaultsWhatIsServedIsTrusted(t *testing.T) {
-	const (
-		lifetime = 1000 * time.Second
-		tick     = 10 * time.Second // an API server lags three of these; to settle takes five
-		ticks    = 2500
-		lag      = 3
-	)
-	random := rand.New(rand.NewPCG(1, 2))
-	chance := func(of float64) bool { return random.Float64() < of }
-	now, api := noon, newFakeAPI()
-	api.register(2)
-	replicas := []*fakeReplica{api.replica(&now, lifetime), api.replica(&now, lifetime), api.replica(&now, lifetime)}
-	broken := func(verb, _ string) error {
-		if verb != "get" && chance(.2) {
-			return errors.New("a write that fails")
-		}
-		return nil
-	}
-	var seen [][]byte // the last states of caBundle
-	authorities, emptied := map[string]bool{}, 0
-	for i := range ticks {
-		now = now.Add(tick)
-		switch n := random.IntN(1000); {
-		case n < 5:
-			api.secret = nil
-		case n < 10 && api.secret != nil:
-			key := []string{bundleKey, signerKey, servingCert, servingKey}[random.IntN(4)]
-			api.secret.Data[key], api.secret.ResourceVersion = []byte("scribble"), api.next()
-		case n < 15:
-			api.setBundle(nil)
-			emptied++
-			seen = nil
-		case n < 25 && i > 100 && api.secret != nil && parse(api.secret.Data).issuer(parse(api.secret.Data).serving, now) >= 0:
-			replicas[random.IntN(3)] = api.replica(&now, lifetime)
-		}
-		for _, n := range random.Perm(3) {
-			if chance(.5) {
-				replicas[n].seeSecret()
-			}
-			if chance(.5) {
-				replicas[n].seeConfiguration()
-			}
-			api.fail = broken
-			_ = replicas[n].step(context.Background())
-			api.fail = nil
-		}
-		if len(api.bundle()) == 0 {
-			continue // it costs every request; it does not last, see below
-		}
-		if seen = append(seen, api.bundle()); len(seen) > lag {
-			seen = seen[1:]
-		}
-		for _, r := range replicas {
-			if r.Ready() != nil {
-				continue
-			}
-			authorities[string(r.CA().Raw)] = true
-			for _, bundle := range seen {
-				trustsServed(t, r, bundle, now)
-			}
-		}
-	}
-	for _, r := range replicas {
-		r.see()
-		r.act(t)
-		r.act(t)
-		trustsServed(t, r, api.bundle(), now)
-	}
-	if len(authorities) < 8 || emptied < 5 {
-		t.Errorf("only %d authorities, emptied %d times: the test shows little", len(authorities), emptied)
-	}
-	t.Logf("%d authorities, emptied %d times, %v", len(authorities), emptied, api.calls)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -60,18 +61,42 @@ func (s *Shared) attempt(ctx context.Context) (again bool, err error) {
 	if again {
 		return true, err
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoSecret) {
 		// What there is goes on being served and trusted.
 		next = was
 	}
 	s.memory = next
 	s.serve(next, now)
-	again, published := s.publish(ctx, next.bundle())
-	if u := s.served.Load(); u != nil && !s.ready.Load() && s.trustedByAll(u.ca) {
+	again, published := s.publish(ctx, func(have []byte) []byte { return s.bundle(have, next, secret, now) })
+	if u := s.served.Load(); u != nil && !s.ready.Load() && s.trustedByAll(u.ca) && (secret != nil || s.published(u.ca, now)) {
 		s.ready.Store(true)
 	}
 	return again, errors.Join(err, published)
 }
+
+// errNoSecret is why a replica goes on with what it has in memory.
+var errNoSecret = errors.New("the Secret does not exist, so that each replica goes on with what it has in memory, and one that starts makes a CA of its own: make it again with \"helm upgrade\"")
+
+// bundle returns what caBundle must be: what the Secret says. While there is no
+// Secret, and for some time after it was made, a replica may serve with an
+// authority that is not in there. Such authorities stay, the newest of them.
+func (s *Shared) bundle(have []byte, next state, secret *corev1.Secret, now time.Time) []byte {
+	if secret != nil && now.Sub(secret.CreationTimestamp.Time) >= gatherFor*s.settle {
+		return next.bundle()
+	}
+	others := parse(map[string][]byte{bundleKey: have})
+	others.authorities = slices.DeleteFunc(others.authorities, func(a authority) bool { return now.After(a.cert.NotAfter) })
+	others.authorities = others.authorities[:min(len(others.authorities), maxGathered)]
+	return next.merge(others).bundle()
+}
+
+const (
+	// gatherFor is how many times settle the replicas have to put what they remember
+	// into a new Secret.
+	gatherFor = 10
+	// maxGathered bounds caBundle while replicas without a Secret come and go.
+	maxGathered = 32
+)
 
 // observe notes a state of the Secret, nil if it does not exist, unless a later one
 // is known. Then the next step reads the Secret again: after a restore of etcd the
@@ -118,41 +143,32 @@ func (s *Shared) reread(ctx context.Context, seen *corev1.Secret) (bool, error) 
 // write writes a state to the Secret. If another replica wrote first, it reads what
 // that one wrote, and returns true: the step must start again.
 func (s *Shared) write(ctx context.Context, secret *corev1.Secret, next state) (again bool, err error) {
+	if secret == nil {
+		return false, errNoSecret
+	}
 	data, err := next.data()
 	if err != nil {
 		return false, err
 	}
-	name := s.options.Namespace + "/" + s.options.Secret
-	var written *corev1.Secret
-	if secret == nil {
-		written, err = s.secrets.Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: s.options.Namespace, Name: s.options.Secret,
-				Labels: s.options.Labels, Annotations: s.options.Annotations,
-			},
-			Type: corev1.SecretTypeTLS, Data: data,
-		}, metav1.CreateOptions{FieldManager: fieldManager})
-	} else {
-		if hasData(secret.Data, data) {
-			return false, nil
-		}
-		changed := secret.DeepCopy()
-		if changed.Data == nil {
-			changed.Data = map[string][]byte{}
-		}
-		for key, value := range data {
-			changed.Data[key] = value
-		}
-		written, err = s.secrets.Update(ctx, changed, metav1.UpdateOptions{FieldManager: fieldManager})
+	if hasData(secret.Data, data) {
+		return false, nil
 	}
+	changed := secret.DeepCopy()
+	if changed.Data == nil {
+		changed.Data = map[string][]byte{}
+	}
+	for key, value := range data {
+		changed.Data[key] = value
+	}
+	written, err := s.secrets.Update(ctx, changed, metav1.UpdateOptions{FieldManager: fieldManager})
 	switch {
-	case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err), secret != nil && apierrors.IsNotFound(err):
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		_, err := s.reread(ctx, secret)
 		return err == nil, err
 	case err != nil:
 		return false, err
 	}
-	s.log.Info("Wrote the Secret with the serving certificate", "secret", name, "created", secret == nil)
+	s.log.Info("Wrote the Secret with the serving certificate", "secret", s.options.Namespace+"/"+s.options.Secret)
 	s.observe(written)
 	return false, nil
 }
@@ -212,10 +228,10 @@ func (s *Shared) serve(next state, now time.Time) {
 	}
 }
 
-// publish sets caBundle in the webhook configurations where it differs. It returns
-// true if the Secret changed meanwhile, and the bundle with it: a replica that is
-// behind must not remove what another one has just added.
-func (s *Shared) publish(ctx context.Context, bundle []byte) (again bool, err error) {
+// publish sets caBundle in the webhook configurations where it is not what bundle
+// makes of it. It returns true if the Secret changed meanwhile, and the bundle with
+// it: a replica that is behind must not remove what another one has just added.
+func (s *Shared) publish(ctx context.Context, bundle func(have []byte) []byte) (again bool, err error) {
 	var errs []error
 	for _, r := range s.registrations {
 		patch, err := r.caBundlePatch(bundle)

@@ -67,7 +67,7 @@ func (e *embedded) visit(kind reference.Kind, owner metav1.Object, key string, v
 			continue
 		}
 		n++
-		e.found = append(e.found, embeddedToken{object: object, key: key, token: e.read(candidate), calico: calico, kubeconfig: kubeconfig})
+		e.found = append(e.found, embeddedToken{object: object, key: key, token: facts.ReadToken("", candidate, e.verifier.trust.Trust().Keys()), calico: calico, kubeconfig: kubeconfig})
 	}
 	if kubeconfig && n == 0 {
 		e.addCertificate(object, key, value)
@@ -77,19 +77,6 @@ func (e *embedded) visit(kind reference.Kind, owner metav1.Object, key string, v
 func (e *embedded) isTokenSecret(object report.Ref) bool {
 	s := e.verifier.listing.Secret(object.Namespace, object.Name)
 	return s != nil && s.TokenSecret
-}
-
-// read reduces a token to what can be kept.
-func (e *embedded) read(value []byte) facts.SecretToken {
-	t, err := token.Parse(value)
-	if err != nil {
-		broken := token.Result{Verdict: token.Invalid, Reason: token.Malformed}
-		if parse, ok := err.(*token.ParseError); ok { //nolint:errorlint // Parse promises the type
-			broken = parse.Result()
-		}
-		return facts.SecretToken{Broken: broken}
-	}
-	return facts.SecretToken{Checked: token.Check(t, e.verifier.trust.Trust().Keys())}
 }
 
 func isKubeconfig(value []byte) bool {

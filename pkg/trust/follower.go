@@ -65,7 +65,7 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 		turn: make(chan struct{}, 1), first: make(chan struct{}), history: newHistory(&o),
 	}
 	f.looks.error, f.recordLog.error = log.Error, log.Error
-	f.publish(f.history.trust(&o, f.now()))
+	f.conclude(f.now())
 	return f, nil
 }
 
@@ -179,29 +179,30 @@ func (f *Follower) refresh(ctx context.Context) error {
 		f.history.addKeys(found.keys, found.issuer, now)
 	}
 	f.history.addChain(found.chain, now)
-	next, known := f.history.trust(&f.options, now), f.history.verdicts(now)
-	changed := known != f.known
-	f.known = known
+	changed := f.conclude(now)
 	f.mu.Unlock()
 	f.looks.failed(err, "The API server's signing keys can't be read; grant system:service-account-issuer-discovery, or give --service-account-key-file")
-	if !f.publish(next) && changed {
+	if changed {
 		f.onChange()
 	}
 	return err
 }
 
-// publish makes a trust the one in force, unless it is no other.
-func (f *Follower) publish(next *Trust) (changed bool) {
-	old := f.trust.Load()
-	if old != nil && old.fingerprint == next.fingerprint {
-		return false
-	}
+// conclude puts in force what the history means. It reports whether anything is
+// judged otherwise than before. Its caller holds the lock.
+func (f *Follower) conclude(now time.Time) (changed bool) {
+	known := f.history.verdicts(now)
+	changed = known != f.known
+	f.known = known
+	old, next := f.trust.Load(), f.history.trust(&f.options, now)
 	if old != nil {
+		if old.fingerprint == next.fingerprint {
+			return changed
+		}
 		next.generation = old.generation + 1
 	}
 	f.trust.Store(next)
 	f.metrics.SigningKeys.Set(float64(len(next.keys.Keys())))
-	f.onChange()
 	return true
 }
 

@@ -42,13 +42,6 @@ type publishedKey struct {
 	elsewhere time.Time
 }
 
-// servingChain is a certificate that an API server presented, its leaf first.
-type servingChain struct {
-	chain       []*x509.Certificate // nil where only another replica has seen it
-	first, last time.Time
-	elsewhere   time.Time
-}
-
 // leastRefreshes is how many refreshes must have lacked a key that was never
 // published before it is gone.
 const leastRefreshes = 3
@@ -99,20 +92,6 @@ func (h *history) addKeys(keys []token.Key, issuer string, now time.Time) {
 	}
 }
 
-// addChain notes the certificate that an API server presented.
-func (h *history) addChain(chain []*x509.Certificate, now time.Time) {
-	if len(chain) == 0 {
-		return
-	}
-	sum := sha256.Sum256(chain[0].Raw)
-	name := hex.EncodeToString(sum[:])
-	if h.chains[name] == nil {
-		h.chains[name] = &servingChain{first: now}
-	}
-	h.chains[name].chain, h.chains[name].last = chain, now
-	maps.DeleteFunc(h.chains, func(_ string, c *servingChain) bool { return now.Sub(later(c.last, c.elsewhere)) >= h.settle })
-}
-
 // accepts reports whether a key counts as accepted: a refresh within settle before
 // the last one showed it. While refreshes fail nothing is forgotten.
 func (h *history) accepts(k *publishedKey) bool { return h.last.Sub(k.last) < h.settle }
@@ -146,21 +125,6 @@ func absentIf(absent bool) facts.State {
 	return facts.Unknown
 }
 
-// chainsSettled reports whether the chains that this replica has seen are all that
-// API servers present: over at least settle none came or went, here or, by what
-// the replicas share, elsewhere.
-func (h *history) chainsSettled(now time.Time) bool {
-	if h.began.IsZero() || len(h.chains) == 0 {
-		return false
-	}
-	for _, c := range h.chains {
-		if c.chain == nil || now.Sub(c.first) < h.settle {
-			return false
-		}
-	}
-	return true
-}
-
 // trust puts together what is accepted: the keys that were shown within settle,
 // and those that were given.
 func (h *history) trust(o *Options, now time.Time) *Trust {
@@ -175,10 +139,10 @@ func (h *history) trust(o *Options, now time.Time) *Trust {
 	options.Issuers = append(options.Issuers, slices.Sorted(maps.Keys(h.issuers))...)
 	options.Unavailable = h.last.IsZero() && len(o.Keys) == 0
 	t := &Trust{keys: token.NewKeySet(options), chainsSettled: h.chainsSettled(now)}
-	presenters := slices.Sorted(maps.Keys(h.chains))
-	for _, name := range presenters {
+	var presenters []string
+	for _, name := range slices.Sorted(maps.Keys(h.chains)) {
 		if chain := h.chains[name].chain; chain != nil {
-			t.chains = append(t.chains, chain)
+			presenters, t.chains = append(presenters, name), append(t.chains, chain)
 		}
 	}
 	t.fingerprint = fmt.Sprintf("%q %q %t %q %t", names, options.Issuers, options.Unavailable, presenters, t.chainsSettled)

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -37,31 +38,33 @@ func (m *metKeys) meet(id, namespace string, now time.Time) bool {
 	if _, known := m.ids[id]; known || len(id) > maxKeyID || m.count[namespace] >= maxMetInNamespace {
 		return false
 	}
-	if len(m.ids) >= maxMet && !m.dropFrom(namespace) {
-		return false
-	}
-	m.ids[id] = &metKey{first: now, namespace: namespace}
-	m.count[namespace]++
-	return true
+	m.add(id, &metKey{first: now, namespace: namespace})
+	return m.ids[id] != nil
 }
 
-// dropFrom makes room for one of a namespace: the latest of the namespace that has
-// the most goes. It reports false where that is the namespace itself.
-func (m *metKeys) dropFrom(namespace string) bool {
-	names := slices.Sorted(maps.Keys(m.count))
-	most := slices.MaxFunc(names, func(a, b string) int { return m.count[a] - m.count[b] })
-	if m.count[most] <= m.count[namespace]+1 {
-		return false
+// add remembers an id, and forgets what goes beyond the bounds. Which ids stay
+// depends on the ids alone, not on who came first: replicas that share what they have
+// met end up with the same ones.
+func (m *metKeys) add(id string, k *metKey) {
+	m.ids[id] = k
+	if m.count[k.namespace]++; m.count[k.namespace] > maxMetInNamespace {
+		m.forgetLatest(k.namespace)
 	}
+	if len(m.ids) > maxMet {
+		names := slices.Sorted(maps.Keys(m.count))
+		m.forgetLatest(slices.MaxFunc(names, func(a, b string) int { return m.count[a] - m.count[b] }))
+	}
+}
+
+// forgetLatest forgets the id of a namespace that was met last.
+func (m *metKeys) forgetLatest(namespace string) {
 	latest := ""
 	for id, k := range m.ids {
-		if k.namespace == most && (latest == "" || k.first.After(m.ids[latest].first)) {
+		if k.namespace == namespace && (latest == "" || cmp.Or(k.first.Compare(m.ids[latest].first), cmp.Compare(id, latest)) > 0) {
 			latest = id
 		}
 	}
-	delete(m.ids, latest)
-	m.count[most]--
-	return true
+	m.forget(latest)
 }
 
 // countRefresh counts a successful refresh that showed some ids.
@@ -94,8 +97,16 @@ func (m *metKeys) lacked(id string, before time.Time) bool {
 
 // merge takes over what another replica has met.
 func (m *metKeys) merge(r *recordedMet) {
-	m.meet(r.ID, r.Namespace, r.First)
-	if k := m.ids[r.ID]; k != nil {
-		k.first, k.refreshes = earlier(k.first, r.First), max(k.refreshes, min(r.Refreshes, leastRefreshes))
+	k := &metKey{first: r.First, refreshes: min(max(r.Refreshes, 0), leastRefreshes), namespace: r.Namespace}
+	if mine := m.ids[r.ID]; mine != nil {
+		// Of two namespaces that showed it the first counts, for all replicas alike.
+		k.refreshes = max(k.refreshes, mine.refreshes)
+		if cmp.Or(mine.first.Compare(k.first), cmp.Compare(mine.namespace, k.namespace)) < 0 {
+			k.first, k.namespace = mine.first, mine.namespace
+		}
+		m.forget(r.ID)
+	}
+	if len(r.ID) <= maxKeyID {
+		m.add(r.ID, k)
 	}
 }

@@ -30,7 +30,7 @@ type recorded struct {
 	// Keys that were published, by id and the SHA-256 of the public key.
 	Keys []recordedKey `json:"keys,omitempty"`
 	// Certificates that API servers presented, by the SHA-256 of the leaf.
-	Certificates []recordedKey `json:"certificates,omitempty"`
+	Certificates []recordedChain `json:"certificates,omitempty"`
 	// Met are key ids of tokens that were never published.
 	Met []recordedMet `json:"met,omitempty"`
 }
@@ -40,6 +40,12 @@ type recordedKey struct {
 	SHA256 string    `json:"sha256"`
 	First  time.Time `json:"first"`
 	Last   time.Time `json:"last"`
+}
+
+type recordedChain struct {
+	recordedKey
+	// Chain is what was presented, DER, the leaf first; empty where it is too large.
+	Chain [][]byte `json:"chain,omitempty"`
 }
 
 type recordedMet struct {
@@ -74,7 +80,11 @@ func (f *Follower) syncRecord(ctx context.Context) bool {
 	if f.history.hasNews(&known) {
 		news, err = json.Marshal(f.history.recorded())
 	}
+	changed := f.conclude(now)
 	f.mu.Unlock()
+	if changed {
+		f.onChange()
+	}
 	if err == nil && news != nil {
 		err = f.options.Record.Save(ctx, news, version)
 	}
@@ -98,15 +108,8 @@ func (h *history) merge(r *recorded, now time.Time) {
 		mine := h.keys[name]
 		mine.first, mine.elsewhere = earlier(mine.first, k.First), later(mine.elsewhere, notAfter(k.Last, now))
 	}
-	for _, c := range r.Certificates {
-		if now.Sub(c.Last) >= h.settle {
-			continue
-		}
-		if h.chains[c.SHA256] == nil {
-			h.chains[c.SHA256] = &servingChain{first: c.First}
-		}
-		mine := h.chains[c.SHA256]
-		mine.first, mine.elsewhere = earlier(mine.first, c.First), later(mine.elsewhere, notAfter(c.Last, now))
+	for i := range r.Certificates {
+		h.mergeChain(&r.Certificates[i], now)
 	}
 	for _, k := range r.Met {
 		if !slices.ContainsFunc(slices.Collect(maps.Values(h.keys)), func(p *publishedKey) bool { return p.id == k.ID }) {
@@ -141,7 +144,8 @@ func (h *history) recorded() *recorded {
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.chains)) {
 		c := h.chains[name]
-		r.Certificates = append(r.Certificates, recordedKey{SHA256: name, First: c.first.UTC(), Last: later(c.last, c.elsewhere).UTC()})
+		known := recordedKey{SHA256: name, First: c.first.UTC(), Last: c.seen().UTC()}
+		r.Certificates = append(r.Certificates, recordedChain{known, c.shared()})
 	}
 	for _, id := range slices.Sorted(maps.Keys(h.met.ids)) {
 		k := h.met.ids[id]
@@ -155,17 +159,18 @@ func (h *history) recorded() *recorded {
 // noted as seen for half of the time to settle; an id that was met, or has been
 // lacked often enough.
 func (h *history) hasNews(r *recorded) bool {
-	stale := func(known []recordedKey, id, sum string, last time.Time) bool {
-		at := slices.IndexFunc(known, func(k recordedKey) bool { return k.ID == id && k.SHA256 == sum })
-		return at < 0 || last.Sub(known[at].Last) >= h.settle/2 || (last.After(known[at].Last) && last.Before(h.last))
+	stale := func(noted, last time.Time) bool {
+		return last.Sub(noted) >= h.settle/2 || (last.After(noted) && last.Before(h.last))
 	}
 	for _, k := range h.keys {
-		if stale(r.Keys, k.id, k.sum, k.last) {
+		at := slices.IndexFunc(r.Keys, func(known recordedKey) bool { return known.ID == k.id && known.SHA256 == k.sum })
+		if at < 0 || stale(r.Keys[at].Last, k.last) {
 			return true
 		}
 	}
 	for sum, c := range h.chains {
-		if stale(r.Certificates, "", sum, c.last) {
+		at := slices.IndexFunc(r.Certificates, func(known recordedChain) bool { return known.SHA256 == sum })
+		if at < 0 || stale(r.Certificates[at].Last, c.last) || (len(r.Certificates[at].Chain) == 0 && len(c.shared()) > 0) {
 			return true
 		}
 	}

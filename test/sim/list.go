@@ -1,12 +1,13 @@
 package sim
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // list answers as an API server does: without a version from the store itself,
@@ -33,20 +34,7 @@ func (s *server) list(c *call) answer {
 		objects = objects[:limit]
 		next = fmt.Sprintf("%d %s", version, place(objects[limit-1]))
 	}
-	k := kinds()[c.resource]
-	if c.partial {
-		k.apiVersion, k.kind = "meta.k8s.io/v1", "PartialObjectMetadata"
-	}
-	var out bytes.Buffer
-	_, _ = fmt.Fprintf(&out, `{"apiVersion":%q,"kind":"%sList","metadata":{"resourceVersion":"%d","continue":%q},"items":[`, k.apiVersion, k.kind, version, next)
-	for i, o := range objects {
-		if i > 0 {
-			out.WriteByte(',')
-		}
-		out.Write(c.form(o))
-	}
-	out.WriteString("]}")
-	return answer{code: http.StatusOK, body: out.Bytes()}
+	return answer{code: http.StatusOK, body: c.items(objects, metav1.ListMeta{ResourceVersion: fmt.Sprint(version), Continue: next})}
 }
 
 // place orders the objects of a resource.
@@ -77,9 +65,9 @@ func (s *server) listVersion(c *call) (int64, *answer) {
 		}
 		if wanted > newest {
 			// As etcd3/errors.go has it: the client must ask without a version.
-			a := status(http.StatusGatewayTimeout, "Timeout", "Too large resource version", map[string]any{
-				"retryAfterSeconds": 1, "causes": []any{map[string]any{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}},
-			})
+			details := cause(metav1.CauseTypeResourceVersionTooLarge, "", "Too large resource version")
+			details.RetryAfterSeconds = 1
+			a := status(http.StatusGatewayTimeout, metav1.StatusReasonTimeout, "Too large resource version", details)
 			return 0, &a
 		}
 		return max(view, wanted), nil

@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // server is one of the API servers that share a store.
@@ -50,6 +53,7 @@ func (s *server) view() int64 {
 // answer is what a server says to a request. stream is set for a watch.
 type answer struct {
 	code   int
+	status *metav1.Status // stands for a body
 	body   []byte
 	stream func(send func([]byte) error)
 	header map[string]string
@@ -62,6 +66,7 @@ type call struct {
 	resource, namespace, name string
 	subresource               string
 	partial                   bool // the metadata alone is asked for
+	binary                    bool // as protobuf
 	query                     func(string) string
 	body                      []byte
 	done                      <-chan struct{}
@@ -89,14 +94,15 @@ const discovery = "discovery"
 // callOf takes a request apart, or returns nil for a path that is not served.
 func callOf(r *http.Request, body []byte) *call {
 	c := &call{method: r.Method, query: r.URL.Query().Get, body: body, done: r.Context().Done(), silent: func() bool { return false }}
-	c.partial = strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadata")
+	accept := r.Header.Get("Accept")
+	c.partial, c.binary = strings.Contains(accept, "as=PartialObjectMetadata"), strings.HasPrefix(accept, runtime.ContentTypeProtobuf)
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	switch {
 	case r.URL.Path == "/openid/v1/jwks" || r.URL.Path == "/.well-known/openid-configuration":
-		c.resource, c.name = discovery, r.URL.Path
+		c.resource, c.name, c.binary = discovery, r.URL.Path, false
 		return c
 	case r.URL.Path == "/version":
-		c.resource, c.name = discovery, r.URL.Path
+		c.resource, c.name, c.binary = discovery, r.URL.Path, false
 		return c
 	case len(parts) >= 3 && parts[0] == "api" && parts[1] == "v1":
 		parts = parts[2:]
@@ -142,14 +148,6 @@ func (s *server) serve(c *call) answer {
 	return s.list(c)
 }
 
-// form returns an object as the call wants it.
-func (c *call) form(o *object) []byte {
-	if c.partial {
-		return o.partial()
-	}
-	return o.whole()
-}
-
 // selects reports whether the call's field selector takes an object.
 func (c *call) selects(o *object) bool {
 	if o.resource != c.resource || (c.namespace != "" && c.namespace != o.namespace) {
@@ -180,27 +178,4 @@ func (s *server) discover(c *call) answer {
 		return answer{code: http.StatusOK, body: encode(map[string]any{"keys": list})}
 	}
 	return answer{code: http.StatusOK, body: encode(map[string]any{"issuer": issuer, "jwks_uri": "https://kubernetes/openid/v1/jwks"})}
-}
-
-// status is an answer that says why there is no other.
-func status(code int, reason, message string, details map[string]any) answer {
-	return answer{code: code, body: encode(map[string]any{
-		"apiVersion": "v1", "kind": "Status", "metadata": map[string]any{}, "status": "Failure",
-		"code": code, "reason": reason, "message": message, "details": details,
-	})}
-}
-
-// notFound is the most frequent of them, and written by hand.
-func notFound(c *call) answer {
-	return answer{code: http.StatusNotFound, body: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Status","metadata":{},"status":"Failure",`+
-		`"message":"%[1]s \"%[2]s\" not found","reason":"NotFound","details":{"name":%[2]q,"kind":%[1]q},"code":404}`, c.resource, c.name)}
-}
-
-// plainNotFound is what a proxy, or an API server that does not know the path, says.
-func plainNotFound() answer {
-	return answer{code: http.StatusNotFound, body: []byte("404 page not found\n"), header: map[string]string{"Content-Type": "text/plain"}}
-}
-
-func expired() answer {
-	return status(http.StatusGone, "Expired", "too old resource version", nil)
 }

@@ -2,8 +2,6 @@ package sim
 
 import (
 	"cmp"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -51,53 +49,7 @@ type object struct {
 	typ         string            // of Secrets
 	fields      map[string]any    // whatever else stands beside metadata
 
-	whole, partial func() []byte
-}
-
-// text prepares both forms in which the object is sent. Each is made once.
-func (o *object) text() {
-	metadata := map[string]any{
-		"name": o.name, "uid": o.uid, "resourceVersion": fmt.Sprint(o.version), "creationTimestamp": o.created.UTC().Format(time.RFC3339),
-	}
-	if o.namespace != "" {
-		metadata["namespace"] = o.namespace
-	}
-	if len(o.labels) > 0 {
-		metadata["labels"] = o.labels
-	}
-	if len(o.annotations) > 0 {
-		metadata["annotations"] = o.annotations
-	}
-	if !o.deleting.IsZero() {
-		metadata["deletionTimestamp"] = o.deleting.UTC().Format(time.RFC3339)
-	}
-	o.partial = sync.OnceValue(func() []byte {
-		return encode(map[string]any{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata})
-	})
-	o.whole = sync.OnceValue(func() []byte {
-		k := kinds()[o.resource]
-		all := map[string]any{"apiVersion": k.apiVersion, "kind": k.kind, "metadata": metadata}
-		maps.Copy(all, o.fields)
-		switch o.resource {
-		case "secrets":
-			all["type"], all["data"] = o.typ, o.data
-		case "configmaps":
-			data := map[string]string{}
-			for key, value := range o.data {
-				data[key] = string(value)
-			}
-			all["data"], all["binaryData"] = data, o.binaryData
-		}
-		return encode(all)
-	})
-}
-
-func encode(v any) []byte {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return text
+	forms *forms // in which it is sent
 }
 
 // event is one change of an object.
@@ -162,7 +114,7 @@ func (s *store) put(o *object) {
 	} else {
 		o.created = now
 	}
-	o.text()
+	o.forms = newForms(o)
 	s.objects[o.id] = o
 	s.note(event{happened, s.version, now, o, before})
 }
@@ -178,7 +130,7 @@ func (s *store) remove(i id) bool {
 	s.version++
 	last := *before
 	last.version = s.version
-	last.text()
+	last.forms = newForms(&last)
 	delete(s.objects, i)
 	s.note(event{"DELETED", s.version, time.Now(), &last, before})
 	return true

@@ -105,7 +105,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		t.mu.Unlock()
 	}
 	if c == nil {
-		return conn.response(r, plainNotFound()), nil
+		return conn.response(r, nil, plainNotFound()), nil
 	}
 	t.world.count(t.replica, c)
 	fault := t.world.faultOf(t.replica, conn.server, c, n/7919)
@@ -118,8 +118,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		served := conn.server.serve(c)
 		a = &served
 	}
+	if a.status != nil {
+		a.body = c.statusBody(a.status)
+	}
 	if a.stream != nil {
-		return conn.streamed(r, a), nil
+		return conn.streamed(r, c, a), nil
 	}
 	// The answer is on its way: what changes now it does not tell.
 	if err := pause(r.Context(), conn.stopped, latency(n/104729)); err != nil {
@@ -128,7 +131,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if fault == failGarbage && len(a.body) > 1 {
 		a.body = a.body[:len(a.body)/2]
 	}
-	return conn.response(r, *a), nil
+	return conn.response(r, c, *a), nil
 }
 
 // latency is most often a few milliseconds, and never the same.
@@ -192,11 +195,14 @@ func (t *transport) hang(ctx context.Context, conn *conn) error {
 	return errReset
 }
 
-func (c *conn) response(r *http.Request, a answer) *http.Response {
+func (c *conn) response(r *http.Request, from *call, a answer) *http.Response {
 	out := &http.Response{
 		StatusCode: a.code, Status: fmt.Sprintf("%d %s", a.code, http.StatusText(a.code)), Proto: "HTTP/2.0", ProtoMajor: 2,
-		Header: http.Header{"Content-Type": {"application/json"}}, Request: r,
+		Header: http.Header{}, Request: r,
 		Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)), TLS: &tls.ConnectionState{PeerCertificates: c.chain},
+	}
+	if from != nil {
+		out.Header.Set("Content-Type", from.contentType())
 	}
 	for k, v := range a.header {
 		out.Header.Set(k, v)
@@ -205,8 +211,8 @@ func (c *conn) response(r *http.Request, a answer) *http.Response {
 }
 
 // streamed is a response whose body comes as it is made.
-func (c *conn) streamed(r *http.Request, a *answer) *http.Response {
-	out := c.response(r, answer{code: a.code})
+func (c *conn) streamed(r *http.Request, by *call, a *answer) *http.Response {
+	out := c.response(r, by, answer{code: a.code})
 	from, to := io.Pipe()
 	out.Body, out.ContentLength = from, -1
 	stop := context.AfterFunc(r.Context(), func() { _ = to.CloseWithError(r.Context().Err()) })

@@ -1,10 +1,11 @@
 package sim
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // watch answers with a stream: the objects that there are, where that is asked
@@ -14,9 +15,8 @@ func (s *server) watch(c *call) answer {
 	switch text := c.query("resourceVersion"); {
 	case c.query("sendInitialEvents") == "true":
 		if !s.world.plan.watchList {
-			return status(http.StatusUnprocessableEntity, "Invalid", "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled", map[string]any{
-				"causes": []any{map[string]any{"reason": "FieldValueForbidden", "field": "sendInitialEvents", "message": "forbidden"}},
-			})
+			return status(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
+				cause("FieldValueForbidden", "sendInitialEvents", "forbidden"))
 		}
 		initial = true
 		from = s.newest()
@@ -55,7 +55,7 @@ func (s *server) watchExpired(c *call) answer {
 		return a
 	}
 	return answer{code: http.StatusOK, stream: func(send func([]byte) error) {
-		_ = send([]byte(fmt.Sprintf(`{"type":"ERROR","object":%s}`+"\n", a.body)))
+		_ = send(c.event("ERROR", c.statusBody(a.status)))
 	}}
 }
 
@@ -103,7 +103,7 @@ func (w *watching) run(send func([]byte) error) {
 		case <-world.faultsChanged():
 		case <-wake.C:
 		case <-bookmark.C:
-			if c.query("allowWatchBookmarks") == "true" && !c.silent() && w.sendBookmark(send, "") != nil {
+			if c.query("allowWatchBookmarks") == "true" && !c.silent() && w.sendBookmark(send, nil) != nil {
 				wake.Stop()
 				return
 			}
@@ -121,22 +121,17 @@ func (w *watching) sendInitial(send func([]byte) error) error {
 		}
 	}
 	if w.call.query("sendInitialEvents") == "true" {
-		return w.sendBookmark(send, `,"annotations":{"k8s.io/initial-events-end":"true"}`)
+		return w.sendBookmark(send, map[string]string{metav1.InitialEventsAnnotationKey: "true"})
 	}
 	return nil
 }
 
 func (w *watching) send(send func([]byte) error, happened string, o *object) error {
-	return send([]byte(fmt.Sprintf(`{"type":%q,"object":%s}`+"\n", happened, w.call.form(o))))
+	return send(w.call.event(happened, w.call.form(o)))
 }
 
-func (w *watching) sendBookmark(send func([]byte) error, annotations string) error {
-	k := kinds()[w.call.resource]
-	if w.call.partial {
-		k.apiVersion, k.kind = "meta.k8s.io/v1", "PartialObjectMetadata"
-	}
-	return send([]byte(fmt.Sprintf(`{"type":"BOOKMARK","object":{"apiVersion":%q,"kind":%q,"metadata":{"resourceVersion":"%d"%s}}}`+"\n",
-		k.apiVersion, k.kind, w.position, annotations)))
+func (w *watching) sendBookmark(send func([]byte) error, annotations map[string]string) error {
+	return send(w.call.event("BOOKMARK", w.call.bookmark(w.position, annotations)))
 }
 
 // sendNew sends what the watch cache shows beyond the position. It returns what

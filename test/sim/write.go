@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // write answers what changes objects: ConfigMaps and Leases of our own, say. It
@@ -41,11 +43,11 @@ func (s *server) write(c *call) answer {
 	old := st.get(i)
 	switch patch := c.method == http.MethodPatch; {
 	case c.method == http.MethodPost && old != nil:
-		return status(http.StatusConflict, "AlreadyExists", fmt.Sprintf("%s %q already exists", c.resource, c.name), map[string]any{"name": c.name, "kind": c.resource})
+		return status(http.StatusConflict, "AlreadyExists", fmt.Sprintf("%s %q already exists", c.resource, c.name), &metav1.StatusDetails{Name: c.name, Kind: c.resource})
 	case c.method == http.MethodPut && old == nil, patch && old == nil && !strings.Contains(string(c.body), "apiVersion"):
 		return notFound(c)
 	case old != nil && in.Metadata.ResourceVersion != "" && in.Metadata.ResourceVersion != fmt.Sprint(old.version):
-		return status(http.StatusConflict, "Conflict", "the object has been modified", map[string]any{"name": c.name, "kind": c.resource})
+		return status(http.StatusConflict, "Conflict", "the object has been modified", &metav1.StatusDetails{Name: c.name, Kind: c.resource})
 	}
 	fresh := &object{id: i, uid: s.world.newUID(), labels: in.Metadata.Labels, annotations: in.Metadata.Annotations, data: map[string][]byte{}}
 	if old != nil {

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
@@ -51,12 +49,6 @@ func (o *Options) validateCertificate(fail func(flag, format string, args ...any
 		if problems := f.problems(f.value); len(problems) > 0 {
 			fail(f.flag, "%q: %s", f.value, problems[0])
 		}
-	}
-	for _, err := range metav1validation.ValidateLabels(o.ServingSecretLabels, nil) {
-		fail("serving-secret-labels", "%v: %s", err.BadValue, err.Detail)
-	}
-	for _, err := range apivalidation.ValidateAnnotations(o.ServingSecretAnnotations, nil) {
-		fail("serving-secret-annotations", "%v: %s", err.BadValue, err.Detail)
 	}
 	if o.ServingCertLifetime < minLifetime {
 		fail("serving-cert-lifetime", "%s is less than %s", o.ServingCertLifetime, minLifetime)
@@ -121,7 +113,6 @@ func (s *Server) useShared() error {
 	}
 	shared, err := servingcert.NewShared(rest.CopyConfig(s.config), servingcert.SharedOptions{
 		Namespace: namespace, Secret: s.options.ServingSecret, Configuration: s.options.WebhookConfiguration,
-		Labels: s.options.ServingSecretLabels, Annotations: s.options.ServingSecretAnnotations,
 		Hosts: hosts, Lifetime: s.options.ServingCertLifetime, Mended: s.metrics.CABundleMended.Inc,
 	}, s.log.WithName("certificate"))
 	if err != nil {

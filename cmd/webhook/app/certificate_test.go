@@ -20,12 +20,6 @@ func TestFlagsOfTheCertificateThatCannotBeUsed(t *testing.T) {
 		{"no namespace", func(o *Options) { o.PodNamespace = "a.b" }, `--pod-namespace: "a.b": `},
 		{"no name of a Service", func(o *Options) { o.ServiceName = "1st" }, `--service-name: "1st": `},
 		{"no name of a Secret", func(o *Options) { o.ServingSecret = "A" }, `--serving-secret: "A": `},
-		{"a label that can't be one", func(o *Options) { o.ServingSecretLabels = map[string]string{"a": "b c"} }, `--serving-secret-labels: b c: a valid label must`},
-		{"an annotation that can't be one", func(o *Options) { o.ServingSecretAnnotations = map[string]string{"a b": "c"} }, `--serving-secret-annotations: a b: name part must`},
-		{"labels and annotations of Helm", func(o *Options) {
-			o.ServingSecretLabels = map[string]string{"app.kubernetes.io/managed-by": "Helm"}
-			o.ServingSecretAnnotations = map[string]string{"meta.helm.sh/release-name": "tokenward"}
-		}, ""},
 		{"no name of a configuration", func(o *Options) { o.WebhookConfiguration = "" }, `--webhook-configuration: "": `},
 		{"a life too short to renew in", func(o *Options) { o.ServingCertLifetime = time.Second }, "--serving-cert-lifetime: 1s is less than 10s"},
 	} {

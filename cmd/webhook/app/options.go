@@ -52,9 +52,6 @@ type Options struct {
 	ServingCertLifetime  time.Duration
 	WebhookConfiguration string
 
-	ServingSecretLabels      map[string]string
-	ServingSecretAnnotations map[string]string
-
 	Keys              program.Keys
 	SigningKeyRefresh time.Duration
 	SigningKeySettle  time.Duration
@@ -91,9 +88,7 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.CertDir, "cert-dir", o.CertDir, "directory with tls.crt and tls.key, reloaded when they change; with --self-signed and --cluster-state, where ca.crt is written")
 	f.BoolVar(&o.SelfSigned, "self-signed", o.SelfSigned, "serve with a certificate of our own making: in a cluster kept in a Secret that the replicas share, and trusted through caBundle; with --cluster-state in memory")
 	f.StringVar(&o.ServiceName, "service-name", o.ServiceName, "with --self-signed, the Service that the certificate is for")
-	f.StringVar(&o.ServingSecret, "serving-secret", o.ServingSecret, "with --self-signed, the Secret that the replicas share")
-	f.StringToStringVar(&o.ServingSecretLabels, "serving-secret-labels", o.ServingSecretLabels, "with --self-signed, labels of that Secret when it has to be made, KEY=VALUE,...")
-	f.StringToStringVar(&o.ServingSecretAnnotations, "serving-secret-annotations", o.ServingSecretAnnotations, "with --self-signed, annotations of that Secret when it has to be made, KEY=VALUE,...")
+	f.StringVar(&o.ServingSecret, "serving-secret", o.ServingSecret, "with --self-signed, the Secret that the replicas share, which must exist; it may be empty")
 	f.DurationVar(&o.ServingCertLifetime, "serving-cert-lifetime", o.ServingCertLifetime, "with --self-signed, how long a certificate is good for; it is renewed after two thirds of that, its CA lives four times as long")
 	f.StringVar(&o.WebhookConfiguration, "webhook-configuration", o.WebhookConfiguration, "with --self-signed, the name of the ValidatingWebhookConfiguration and of the MutatingWebhookConfiguration whose caBundle is kept right")
 	f.StringVar(&o.SigningKeysConfigMap, "signing-keys-configmap", o.SigningKeysConfigMap, "ConfigMap in the pod's namespace, which must exist, where replicas share when signing keys were first and last seen; each knows only what it saw itself if empty")

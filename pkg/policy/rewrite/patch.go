@@ -35,8 +35,8 @@ type draft struct {
 
 	projected     map[int]*projection // volumes, by place
 	ownsProjected bool                // no other draft has that map
-	removed   []int               // volumes, ascending
-	removal   Change              // that they are removed by
+	removed       []int               // volumes, ascending
+	removal       Change              // that they are removed by
 }
 
 func (d *draft) changed() bool {

@@ -27,7 +27,7 @@ type Plan struct {
 	review   *policy.Attributes
 	owned    owned
 	mounts   map[string][]corev1.VolumeMount // of all containers, by volume; nil until asked for
-	enforced *outcome // of the latest Needs, if it is settled
+	enforced *outcome                        // of the latest Needs, if it is settled
 }
 
 // New returns the plan of a review. Its pod must have the managedFields of the

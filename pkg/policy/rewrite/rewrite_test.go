@@ -74,6 +74,17 @@ func snapshot(t *testing.T, mutations []string) *policy.Snapshot {
 // change runs the policies over a pod, and applies the patch.
 func change(t *testing.T, s *policy.Snapshot, object []byte) (rewrite.Result, []byte) {
 	t.Helper()
+	result := changesOf(t, s, object)
+	after, err := rewrite.Apply(object, result.Operations)
+	if err != nil {
+		t.Fatalf("%v\n%s\n%+v", err, object, result.Operations)
+	}
+	return result, after
+}
+
+// changesOf runs the policies over a pod.
+func changesOf(t *testing.T, s *policy.Snapshot, object []byte) rewrite.Result {
+	t.Helper()
 	var pod corev1.Pod
 	if err := json.Unmarshal(object, &pod); err != nil {
 		t.Fatal(err)
@@ -84,12 +95,7 @@ func change(t *testing.T, s *policy.Snapshot, object []byte) (rewrite.Result, []
 			set.Put(q.Object, inShop(q.Object))
 		}
 	})
-	result := plan.Result(set)
-	after, err := rewrite.Apply(object, result.Operations)
-	if err != nil {
-		t.Fatalf("%v\n%s\n%+v", err, object, result.Operations)
-	}
-	return result, after
+	return plan.Result(set)
 }
 
 func mutations(r *rand.Rand) []string {

@@ -36,6 +36,7 @@ func TestDrills(t *testing.T) {
 			{"certificate and CA rotated, by Service", drillRotation, byService},
 			{"certificate and CA rotated, by URL", drillRotation, byURL},
 			{"leader lost", drillLeaderLost, byService},
+			{"serving Secret deleted, and every replica replaced", drillSecretDeleted, byService},
 		} {
 			t.Run(d.name, func(t *testing.T) {
 				t.Parallel()
@@ -115,6 +116,42 @@ func drillRotation(t *testing.T, how way) {
 		t.Errorf("only %d certificates were served", len(served))
 	}
 	t.Logf("%d certificates were served", len(served))
+	d.finish(t)
+	d.noRightIsMissing(t)
+}
+
+// Nobody may create Secrets for the webhook: replicas go on with what they have in
+// memory, and those that take their place make authorities of their own.
+func drillSecretDeleted(t *testing.T, how way) {
+	d := startDrill(t, how, "--serving-cert-lifetime=60s") // authorities are known after 3 s
+	if err := d.Client.CoreV1().Secrets(d.Namespace).Delete(t.Context(), d.Name+"-serving", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	first := d.Replicas[:2]
+	for range 2 {
+		d.addReplica(t).WaitReady(t)
+		d.balancer.waitReady(t, 3)
+		d.retire(t)
+		d.stream.more(t, 50)
+	}
+	for _, s := range d.Replicas {
+		for _, old := range first {
+			if s == old {
+				t.Fatal("a replica was not replaced")
+			}
+		}
+		s.WaitLog(t, `make it again with \"helm upgrade\"`)
+	}
+	if d.served(t, d.Replicas[0]).Equal(d.served(t, d.Replicas[1])) {
+		t.Error("the replicas share a certificate, and there is no Secret")
+	}
+	d.Upgrade(t, env.Plane, "Secret")
+	eventually(t, time.Minute, func() error { // that for which they gather what they have
+		if !d.served(t, d.Replicas[0]).Equal(d.served(t, d.Replicas[1])) {
+			return errors.New("the replicas do not serve with one certificate again")
+		}
+		return d.Mended()
+	})
 	d.finish(t)
 	d.noRightIsMissing(t)
 }

@@ -47,17 +47,33 @@ func installRelease(ctx context.Context, where *cluster.Cluster, release chart.R
 	if _, err := admin.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return nil, err
 	}
-	objectClient, err := ctrl.New(where.Config, ctrl.Options{})
-	if err != nil {
+	if err := i.apply(ctx, where, "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "Lease", "ConfigMap", "Secret",
+		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"); err != nil {
 		return nil, err
 	}
-	for _, o := range objects.Of("ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "Lease", "ConfigMap", "Secret",
-		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding") {
+	return i, i.waitForRights(ctx, admin)
+}
+
+// apply applies the release's objects of some kinds.
+func (i *Installation) apply(ctx context.Context, where *cluster.Cluster, kinds ...string) error {
+	objectClient, err := ctrl.New(where.Config, ctrl.Options{})
+	if err != nil {
+		return err
+	}
+	for _, o := range i.Objects.Of(kinds...) {
 		if err := objectClient.Apply(ctx, ctrl.ApplyConfigurationFromUnstructured(o.DeepCopy()), ctrl.FieldOwner("e2e")); err != nil {
-			return nil, fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
+			return fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
 		}
 	}
-	return i, i.waitForRights(ctx, admin)
+	return nil
+}
+
+// Upgrade applies the release's objects of some kinds again, as an upgrade does.
+func (i *Installation) Upgrade(t *testing.T, where *cluster.Cluster, kinds ...string) {
+	t.Helper()
+	if err := i.apply(t.Context(), where, kinds...); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Install brings the rights of a release into a control plane.

@@ -26,36 +26,36 @@ func broken(t *testing.T, name, namespace, rest string) {
 }
 
 // Broken CEL that slipped in is Ready=False with the compiler's message, and
-// onUnknown answers for exactly those pods that the rest of the match selects.
-func TestBrokenConditionActsAsOnUnknownSays(t *testing.T) {
-	allow, deny, other := env.NewNamespace(t), env.NewNamespace(t), env.NewNamespace(t)
+// failurePolicy answers for exactly those pods that the rest of the match selects.
+func TestBrokenConditionActsAsFailurePolicySays(t *testing.T) {
+	ignored, failing, other := env.NewNamespace(t), env.NewNamespace(t), env.NewNamespace(t)
 	s := env.StartWebhook(t)
-	env.Register(t, s, allow, deny, other)
+	env.Register(t, s, ignored, failing, other)
 	const rest = "  checks: [{name: secret-exists, action: Deny}]\n  matchConditions: [{name: c, expression: \"object.spec.\"}]\n"
-	broken(t, "broken-allow", allow, rest)
-	broken(t, "broken-deny", deny, rest+"  onUnknown: Deny\n")
-	for _, name := range []string{"broken-allow", "broken-deny"} {
+	broken(t, "broken-ignored", ignored, rest+"  failurePolicy: Ignore\n")
+	broken(t, "broken-failing", failing, rest)
+	for _, name := range []string{"broken-ignored", "broken-failing"} {
 		env.WaitStatus(t, name, harness.Ready(metav1.ConditionFalse, "spec.matchConditions[0].expression", "Syntax error"))
 	}
 	if n := s.Metric(t, "tokenward_policies", `ready="false"`); n != 2 {
 		t.Errorf("tokenward_policies{ready=false}: got %v, want 2", n)
 	}
 	missing := harness.SecretVolume("gone", false)
-	if warned, err := env.CreatePod(t, deny, harness.Pod("bad", missing)); err == nil {
-		t.Errorf("under onUnknown Deny the pod is let in, with warnings %q", warned)
+	if warned, err := env.CreatePod(t, failing, harness.Pod("bad", missing)); err == nil {
+		t.Errorf("under failurePolicy Fail the pod is let in, with warnings %q", warned)
 	} else {
-		harness.MustContain(t, err.Error(), "TokenPolicy broken-deny; whether it matches is unknown: a part of its match does not compile", `Secret "gone"`)
+		harness.MustContain(t, err.Error(), "TokenPolicy broken-failing; whether it matches is unknown: a part of its match does not compile", `Secret "gone"`)
 	}
-	if _, err := env.CreatePod(t, deny, harness.Pod("good")); err != nil {
+	if _, err := env.CreatePod(t, failing, harness.Pod("good")); err != nil {
 		t.Errorf("a pod without a finding: %v", err)
 	}
-	for _, ns := range []string{allow, other} {
+	for _, ns := range []string{ignored, other} {
 		warned, err := env.CreatePod(t, ns, harness.Pod("bad", missing))
 		if err != nil || len(warned) != 1 {
 			t.Errorf("%s: want the default's warning, got %q, %v", ns, warned, err)
 		}
 	}
-	harness.MustContain(t, env.AuditAnnotation(t, allow, "bad", "findings"), `"check":"secret-exists"`)
+	harness.MustContain(t, env.AuditAnnotation(t, ignored, "bad", "findings"), `"check":"secret-exists"`)
 }
 
 // An unknown check, after a downgrade say, leaves the rest of the policy in force.
@@ -119,7 +119,7 @@ func TestTheLeaderAloneWritesStatus(t *testing.T) {
 	first := env.StartWebhook(t, flags...)
 	first.WaitLog(t, `"Leading"`)
 	second := env.StartWebhook(t, flags...)
-	broken(t, "led-1", ns, "  checks: [{name: secret-exists}]\n")
+	broken(t, "led-1", ns, "  checks: [{name: secret-exists, action: Warn}]\n")
 	env.WaitStatus(t, "led-1", harness.Ready(metav1.ConditionTrue))
 	if strings.Contains(second.Log.String(), `"Leading"`) {
 		t.Error("there are two leaders")
@@ -128,7 +128,7 @@ func TestTheLeaderAloneWritesStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	second.WaitLog(t, `"Leading"`)
-	broken(t, "led-2", ns, "  checks: [{name: secret-exists}]\n")
+	broken(t, "led-2", ns, "  checks: [{name: secret-exists, action: Warn}]\n")
 	env.WaitStatus(t, "led-2", harness.Ready(metav1.ConditionTrue))
 }
 
@@ -193,13 +193,18 @@ func TestPoliciesChangeUnderLoad(t *testing.T) {
 		change("denied", func() {
 			broken(t, name, metav1.NamespaceDefault, "  matchConditions: [{name: c, expression: \"object.metadata.name == 'drill'\"}]\n  checks: [{name: secret-exists, action: Deny}]\n")
 		})
-		change("recorded", func() {
+		// What one policy lists weakens no other: the default warns on.
+		change("warned", func() {
 			patch := []byte(`{"spec":{"checks":[{"name":"secret-exists","action":"Audit"}]}}`)
 			if _, err := api.Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 				t.Error(err)
 			}
 		})
-		change("warned", func() { env.DeletePolicy(t, name) })
+		change("recorded", func() {
+			broken(t, "default", metav1.NamespaceDefault, "  checks: [{name: secret-exists, action: Audit}]\n")
+		})
+		change("warned", func() { env.DeletePolicy(t, "default") })
+		env.DeletePolicy(t, name)
 	}
 	stop()
 	group.Wait()

@@ -47,7 +47,7 @@ func registerPolicies(t *testing.T, s *harness.Server) {
 }
 
 // Every wrong sample is refused with a message that names the field;
-// every good one becomes Ready, with the warnings that it says.
+// every good one becomes Ready, or says why not, with the warnings that it says.
 func TestPolicySamples(t *testing.T) {
 	// The API server refuses most by itself, with the webhook down; the rest says
 	// that it is the webhook's.
@@ -84,7 +84,11 @@ func TestPolicySamples(t *testing.T) {
 					if len(warned) != len(samples.Comments(text, "warns")) {
 						t.Errorf("warnings: %q", warned)
 					}
-					p := env.WaitStatus(t, u.GetName(), harness.Ready(metav1.ConditionTrue))
+					ready := harness.Ready(metav1.ConditionTrue)
+					if why := samples.Comments(text, "not ready"); len(why) > 0 {
+						ready = harness.Ready(metav1.ConditionFalse, why...)
+					}
+					p := env.WaitStatus(t, u.GetName(), ready)
 					if meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionOverlapping) == nil {
 						t.Errorf("no condition Overlapping: %+v", p.Status)
 					}
@@ -159,10 +163,10 @@ func TestPrinterColumns(t *testing.T) {
 		columns = append(columns, c.Name)
 		cells = append(cells, fmt.Sprint(table.Rows[0].Cells[i]))
 	}
-	if want := []string{"Name", "Mode", "Strictest", "Ready", "Reason", "Age"}; !slices.Equal(columns, want) {
+	if want := []string{"Name", "Mode", "Strictest", "Ready", "Findings", "Pods", "Reason", "Age"}; !slices.Equal(columns, want) {
 		t.Errorf("columns: got %q, want %q", columns, want)
 	}
-	if want := []string{"columns", "DryRun", "Deny", "True", "Compiled"}; !slices.Equal(cells[:5], want) {
+	if want := []string{"columns", "DryRun", "Deny", "True", "<nil>", "<nil>", "Compiled"}; !slices.Equal(cells[:7], want) {
 		t.Errorf("cells: got %q, want %q", cells, want)
 	}
 }

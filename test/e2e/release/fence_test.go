@@ -52,7 +52,7 @@ func newThief(t *testing.T) *thief {
 	f.prepare(t)
 	harness.WaitUntil(t, func() error {
 		if err := f.create("v1", "secrets", own, `{kind: Secret, metadata: {name: probe}}`)(t.Context()); !fenced(err) {
-			return fmt.Errorf("the policy is not in force: %v", err)
+			return fmt.Errorf("the policy is not in force: %w", err)
 		}
 		return nil
 	})

@@ -87,18 +87,11 @@ func startRelease(t *testing.T, i *harness.Installation) *harness.Server {
 	s := d.AddReplica(t)
 	s.WaitReady(t)
 	d.Trusted(t)
-	// It fills the Secret of the chart; and makes one when somebody deletes that.
-	secrets, name := env.Client.CoreV1().Secrets(d.Namespace), d.Name+"-serving"
-	if err := secrets.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+	secret, err := d.Secret(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	harness.WaitUntil(t, func() error {
-		secret, err := secrets.Get(t.Context(), name, metav1.GetOptions{})
-		if err == nil {
-			s.CA = secret.Data["ca.crt"]
-		}
-		return err
-	})
+	s.CA = secret.Data["ca.crt"]
 	return s
 }
 

@@ -20,7 +20,7 @@ import (
 )
 
 // pods are requests about pods.
-func (d *deadWebhook) pods(t *testing.T) []deadChange {
+func (d *deadWebhook) pods(*testing.T) []deadChange {
 	pods := d.api.CoreV1().Pods(d.namespace)
 	patch := func(name, patch string, subresources ...string) func(context.Context) error {
 		return func(ctx context.Context) error {
@@ -44,7 +44,7 @@ func (d *deadWebhook) pods(t *testing.T) []deadChange {
 }
 
 // workloads are requests about workloads.
-func (d *deadWebhook) workloads(t *testing.T) []deadChange {
+func (d *deadWebhook) workloads(*testing.T) []deadChange {
 	deployment := func(name, patch string, subresources ...string) func(context.Context) error {
 		return func(ctx context.Context) error {
 			_, err := d.api.AppsV1().Deployments(d.namespace).Patch(ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, subresources...)

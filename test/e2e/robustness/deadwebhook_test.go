@@ -49,7 +49,7 @@ func newDeadWebhook(t *testing.T, before func(d *deadWebhook)) *deadWebhook {
 		_, err := d.api.CoreV1().Pods(d.namespace).Create(t.Context(), harness.Pod("probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		_, err2 := d.api.AppsV1().Deployments(d.namespace).Create(t.Context(), harness.Deployment("probe", 1, func(*corev1.PodSpec) {}), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if !asked(err) || !asked(err2) {
-			return fmt.Errorf("the API server does not ask yet: %v, %v", err, err2)
+			return fmt.Errorf("the API server does not ask yet: %w", errors.Join(err, err2))
 		}
 		return nil
 	})
@@ -115,7 +115,7 @@ func (d *deadWebhook) before(t *testing.T) {
 	must(d.api.CoreV1().PodTemplates(d.namespace).Create(t.Context(), &corev1.PodTemplate{
 		ObjectMeta: metav1.ObjectMeta{Name: "template"}, Template: template,
 	}, metav1.CreateOptions{}))
-	must(nil, d.waitForSets(t, 1))
+	d.waitForSets(t, 1)
 	// A new template that is not rolled out yet.
 	d.patchDeployment(t, "web", `{"spec":{"paused":true,"template":{"metadata":{"annotations":{"version":"2"}}}}}`)
 }
@@ -128,7 +128,7 @@ func (d *deadWebhook) patchDeployment(t *testing.T, name, patch string) {
 }
 
 // waitForSets waits until the Deployment web has so many ReplicaSets.
-func (d *deadWebhook) waitForSets(t *testing.T, n int) error {
+func (d *deadWebhook) waitForSets(t *testing.T, n int) {
 	t.Helper()
 	harness.WaitUntil(t, func() error {
 		sets, err := d.api.AppsV1().ReplicaSets(d.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=web"})
@@ -137,7 +137,6 @@ func (d *deadWebhook) waitForSets(t *testing.T, n int) error {
 		}
 		return err
 	})
-	return nil
 }
 
 // Under Fail, with every replica down, no pod is created; and nothing else waits.
@@ -161,7 +160,7 @@ func TestADeadWebhookUnderFailStandsInTheWayOfNothingButNewPods(t *testing.T) {
 	}
 	t.Run("a Deployment that is resumed rolls out", func(t *testing.T) {
 		d.patchDeployment(t, "web", `{"spec":{"paused":false}}`)
-		_ = d.waitForSets(t, 2)
+		d.waitForSets(t, 2)
 	})
 	t.Run("a Job finishes", d.finishJob)
 	t.Run("policies are written", writePolicies)
@@ -172,7 +171,7 @@ func TestADeadWebhookUnderFailStandsInTheWayOfNothingButNewPods(t *testing.T) {
 		harness.WaitUntil(t, func() error {
 			_, err := d.api.CoreV1().Namespaces().Get(t.Context(), d.namespace, metav1.GetOptions{})
 			if !apierrors.IsNotFound(err) {
-				return fmt.Errorf("it is still there: %v", err)
+				return fmt.Errorf("it is still there: %w", err)
 			}
 			return nil
 		})

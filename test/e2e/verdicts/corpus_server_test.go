@@ -64,7 +64,9 @@ func newCorpusServer(t *testing.T) *corpusServer {
 // everybody may read all Secrets, as in the cases.
 type everybody struct{}
 
-func (everybody) MayReadSecrets(context.Context, *authenticationv1.UserInfo, string) bool { return true }
+func (everybody) MayReadSecrets(context.Context, *authenticationv1.UserInfo, string) bool {
+	return true
+}
 
 // ServeHTTP sends a review to the case whose namespace it is about.
 func (s *corpusServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
