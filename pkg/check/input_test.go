@@ -97,7 +97,7 @@ func TestOneBadFileIsOneError(t *testing.T) {
 			"k/prod/kustomization.yaml": "resources: [../base]\npatches: [{path: p.yaml}]\n", "k/prod/p.yaml": "- op: remove\n  path: /spec\n", "k/prod/beside.yaml": needs("beside"),
 		}, nil, []string{"Secret default/beside of k/prod/beside.yaml", gone, "passed k/base: a kustomization, with 1 file of it", "passed k/prod: a kustomization, with 1 file of it"}},
 		{"-k builds it", map[string]string{
-			"k/kustomization.yaml": "namePrefix: x-\nresources: [web.yaml]\nsecretGenerator: [{name: db, literals: [a=b]}]\n", "k/web.yaml": needs("db") + "---\n" + needs("missing"),
+			"k/kustomization.yaml": "namePrefix: x-\nresources: [web.yaml]\nsecretGenerator: [{name: db, literals: [a=b]}]\n", "k/web.yaml": needs("db") + "---\n" + strings.ReplaceAll(needs("missing"), "name: a}}\n", "name: other}}\n"),
 		}, func(o *check.Options) { o.Manifests.Paths, o.Manifests.Kustomizations = nil, []string{"k"} }, []string{"Secret default/missing of k/kustomization.yaml"}},
 		{"-k of what can't be built", map[string]string{"k/kustomization.yaml": "resources: [none.yaml]\n"}, func(o *check.Options) {
 			o.Manifests.Paths, o.Manifests.Kustomizations = []string{"a.yaml"}, []string{"k"}

@@ -70,6 +70,24 @@ func search(text string) []Found {
 // inWords finds what has the form of a token, with padding and in either alphabet.
 var inWords = regexp.MustCompile(`ey[A-Za-z0-9_+/-]{8,}={0,2}\.[A-Za-z0-9_+/-]{16,}={0,2}\.[A-Za-z0-9_+/-]{16,}={0,2}`)
 
+// more is what follows or precedes a token that is part of something longer.
+var (
+	moreAfter  = regexp.MustCompile(`^\.[A-Za-z0-9_-]{16}`)
+	moreBefore = regexp.MustCompile(`[A-Za-z0-9_-]{16}\.$`)
+)
+
+// alone returns what has the form of a token, and is no part of a longer word with
+// dots: two tokens in one word are no token.
+func alone(text string) []string {
+	var all []string
+	for _, at := range inWords.FindAllStringIndex(text, -1) {
+		if !moreAfter.MatchString(text[at[1]:]) && !moreBefore.MatchString(text[max(0, at[0]-17):at[0]]) {
+			all = append(all, text[at[0]:at[1]])
+		}
+	}
+	return all
+}
+
 // wholes returns the tokens that stand in the text whole, or over several lines.
 func (c *candidate) wholes() []Found {
 	var all []Found
@@ -83,9 +101,9 @@ func (c *candidate) wholes() []Found {
 			}
 		}
 	}
-	add(inWords.FindAllString(c.text, -1))
+	add(alone(c.text))
 	if len(all) == 0 {
-		add(inWords.FindAllString(joined(c.text), -1), undoneSpaces)
+		add(alone(joined(c.text)), undoneSpaces)
 	}
 	if len(all) == 0 {
 		add(overLines(c.text), undoneSpaces)

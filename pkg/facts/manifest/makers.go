@@ -70,7 +70,7 @@ func anyMap(from map[string]string) map[string]any {
 // remember keeps what programs may make something by, for when it is asked for:
 // most of the time it is not.
 func (c *Cluster) remember(in *content, o *makers.Object, manifest []byte) {
-	own := makers.Object{TypeMeta: o.TypeMeta, Namespace: o.Namespace, Name: o.Name}
+	own := makers.Object{TypeMeta: o.TypeMeta, Namespace: o.Namespace, Name: o.Name, Scoped: o.Scoped}
 	switch _, isPod := c.Templates.PathOf(in.GroupVersionKind()); {
 	case isPod:
 		c.pending = append(c.pending, func(p *makers.Programs) {
