@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"tokenward.dev/tokenward/pkg/check"
@@ -119,6 +120,18 @@ func TestOneBadFileIsOneError(t *testing.T) {
 				t.Errorf("got  %q\nwant %q\nwarnings %q", got, tt.want, out.warnings)
 			}
 		})
+	}
+}
+
+// Nobody writes to a pipe that lies in a directory: reading it would never end.
+func TestAPipeInADirectoryIsPassedOver(t *testing.T) {
+	out := run(t, map[string]string{"a.yaml": needs("gone")}, func(*check.Options) {
+		if err := syscall.Mkfifo("pipe.yaml", 0o600); err != nil {
+			t.Skip(err)
+		}
+	})
+	if got := out.says(); !slices.Contains(got, "passed pipe.yaml: no regular file") {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -92,8 +92,15 @@ func (w *walk) directory(dir string, top bool) error {
 }
 
 // found takes a file of a directory, unless its name says that it is no manifest.
+// Nobody may write to a pipe that lies there: reading it would wait for ever.
 func (w *walk) found(path string) {
 	base := filepath.Base(path)
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		if !info.IsDir() {
+			w.pass(report.PassedOver{Path: path, What: "no regular file"})
+		}
+		return
+	}
 	if isChart(filepath.Dir(path)) && (strings.HasPrefix(base, "Chart.") || strings.HasPrefix(base, "values")) {
 		return
 	}

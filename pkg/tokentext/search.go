@@ -70,22 +70,34 @@ func search(text string) []Found {
 // inWords finds what has the form of a token, with padding and in either alphabet.
 var inWords = regexp.MustCompile(`ey[A-Za-z0-9_+/-]{8,}={0,2}\.[A-Za-z0-9_+/-]{16,}={0,2}\.[A-Za-z0-9_+/-]{16,}={0,2}`)
 
-// more is what follows or precedes a token that is part of something longer.
 var (
-	moreAfter  = regexp.MustCompile(`^\.[A-Za-z0-9_-]{16}`)
+	// asItIs finds a token as it was made.
+	asItIs = regexp.MustCompile(`ey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}`)
+	// moreAfter and moreBefore are beside a match that is only a part of a word, or of
+	// one that goes on below.
+	moreAfter  = regexp.MustCompile(`^(?:\.[A-Za-z0-9_-]{16}|<\s*w?\s*b|(?:\\|=|\s*[│┃║|])\r?\n)`)
 	moreBefore = regexp.MustCompile(`[A-Za-z0-9_-]{16}\.$`)
 )
 
 // alone returns what has the form of a token, and is no part of a longer word with
 // dots: two tokens in one word are no token.
-func alone(text string) []string {
+func alone(pattern *regexp.Regexp, text string) []string {
 	var all []string
-	for _, at := range inWords.FindAllStringIndex(text, -1) {
-		if !moreAfter.MatchString(text[at[1]:]) && !moreBefore.MatchString(text[max(0, at[0]-17):at[0]]) {
+	for _, at := range pattern.FindAllStringIndex(text, -1) {
+		if !moreAfter.MatchString(text[at[1]:]) && !moreBefore.MatchString(text[max(0, at[0]-17):at[0]]) && !goesOn(text[at[1]:]) {
 			all = append(all, text[at[0]:at[1]])
 		}
 	}
 	return all
+}
+
+var nextLine = regexp.MustCompile(`^\s*\n\s*([A-Za-z0-9_-]{16})`)
+
+// goesOn reports whether a match may have more in the line below: the beginning of
+// a signature may be as long as that of a shorter key.
+func goesOn(text string) bool {
+	below := nextLine.FindStringSubmatch(text)
+	return below != nil && !strings.HasPrefix(below[1], "ey")
 }
 
 // wholes returns the tokens that stand in the text whole, or over several lines.
@@ -101,9 +113,13 @@ func (c *candidate) wholes() []Found {
 			}
 		}
 	}
-	add(alone(c.text))
-	if len(all) == 0 {
-		add(alone(joined(c.text)), undoneSpaces)
+	for _, pattern := range []*regexp.Regexp{asItIs, inWords} {
+		if len(all) == 0 {
+			add(alone(pattern, c.text))
+		}
+		if len(all) == 0 {
+			add(alone(pattern, joined(c.text)), undoneSpaces)
+		}
 	}
 	if len(all) == 0 {
 		add(overLines(c.text), undoneSpaces)
@@ -127,20 +143,31 @@ func overLines(text string) []string {
 		if at < 0 {
 			continue
 		}
-		word := strings.TrimSpace(line[at:])
+		word, whole := strings.TrimSpace(line[at:]), ""
 		for _, next := range lines[i+1 : min(len(lines), i+maxJoined)] {
+			first, _, more := strings.Cut(strings.TrimSpace(next), " ")
+			if more || strings.HasSuffix(first, ":") {
+				if longer := word + strings.TrimRight(first, ":"); isWhole(longer) {
+					whole = longer
+				}
+				break
+			}
 			if !onlyTokenChars(strings.TrimSpace(next)) {
 				break
 			}
 			word += strings.TrimSpace(next)
-			if whole := inWords.FindString(word); whole == word && wholeToken(word) {
-				all = append(all, word)
-				break
+			if isWhole(word) { // the longest: a line may end where a shorter one would
+				whole = word
 			}
+		}
+		if whole != "" {
+			all = append(all, whole)
 		}
 	}
 	return all
 }
+
+func isWhole(word string) bool { return inWords.FindString(word) == word && wholeToken(word) }
 
 // undo returns what the text may stand for.
 func (c *candidate) undo() []candidate {

@@ -49,7 +49,7 @@ func (r reading) text(text string) ([]Found, error) {
 	}
 	for _, at := range before.FindAllStringIndex(text, -1) {
 		if rest, quoted := value(text[at[1]:], text[at[0]:at[1]]); len(rest) >= shortest && !strings.HasSuffix(rest, "bytes") {
-			r := r
+			r := r.leaving(text, rest)
 			if rest != joined(rest) {
 				r = r.undid(undoneSpaces)
 			}
@@ -65,6 +65,7 @@ func (r reading) text(text string) ([]Found, error) {
 		}
 		if at := inText.FindStringIndex(text); at != nil {
 			rest, _ := value(text[at[0]:], "")
+			r = r.leaving(text, rest)
 			if rest != joined(rest) {
 				r = r.undid(undoneSpaces)
 			}
@@ -76,6 +77,18 @@ func (r reading) text(text string) ([]Found, error) {
 		r, text = r.undid(undoneSpaces), plain
 	}
 	return r.one(text)
+}
+
+// longRun is as much as there may be of a token, or of base64 of one.
+var longRun = regexp.MustCompile(`[A-Za-z0-9_+/-]{24,}`)
+
+// leaving notes whether more of a token may be in what is left of a text.
+func (r reading) leaving(text, taken string) reading {
+	head, tail, _ := strings.Cut(text, taken)
+	next, _, _ := strings.Cut(strings.TrimLeft(tail, "\r\n\v\f "), " ")
+	wrapped := strings.HasPrefix(strings.TrimLeft(tail, " \r"), "\n") && len(next) > 0 && isTokenChar(rune(next[0])) && strings.ContainsAny(taken, "\n")
+	r.unsure = r.unsure || wrapped || longRun.MatchString(head) || longRun.MatchString(tail)
+	return r
 }
 
 // escapes takes out what stands for a line break in quoted text and in shells.
@@ -163,7 +176,7 @@ func (r reading) unquoted() reading {
 
 // trim takes off what sticks to the ends of a word.
 func (r reading) trim(word string) (reading, string) {
-	if inner := strings.Trim(word, "\"'`<>()"); inner != word {
+	if inner := strings.Trim(word, "\"'`<>(){}[]"); inner != word {
 		r, word = r.unquoted(), inner
 	}
 	if inner := strings.TrimRight(word, ",;\"'`"); inner != word {
@@ -239,7 +252,7 @@ func unbase64(word string) (inside []byte, intact bool) {
 func printable(text []byte) int {
 	for i := 0; i < len(text); {
 		c, size := utf8.DecodeRune(text[i:])
-		if c == utf8.RuneError && size <= 1 || c < ' ' && c != '\n' && c != '\r' && c != '\t' && c != '\x1b' || c == 0x7f {
+		if c == utf8.RuneError && size <= 1 || c < ' ' && !strings.ContainsRune("\n\r\t\v\f\x1b\x00", c) || c == 0x7f {
 			return i
 		}
 		i += size
