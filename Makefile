@@ -95,6 +95,7 @@ verify-chart: bin/tools/helm bin/tools/helm-unittest ## Lint the chart and run i
 generate: bin/tools/controller-gen ## Write all generated files anew
 	bin/tools/controller-gen object crd paths=./pkg/apis/... output:crd:dir=config/crd
 	go run ./hack/checkdocs docs/checks
+	go run ./hack/makerdocs docs/makers.md
 	go run ./hack/clidocs docs/cli
 	cp config/crd/*.yaml $(CHART)/files/
 	go run ./hack/chartdocs $(CHART)

@@ -2,7 +2,7 @@
 // policies as admission, against the manifests themselves, those of a cluster's
 // state, and the cluster, as far as it is asked.
 //
-// It imports packages evaluate, policy, report, facts, facts/manifest, source,
+// It imports packages evaluate, policy, report, facts, facts/manifest, makers, source,
 // reference, strictyaml, token, workload and apis, and nothing else of ours: how a
 // cluster is asked it does not know.
 package check
@@ -16,13 +16,11 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
-	"tokenward.dev/tokenward/pkg/evaluate"
-	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/facts/manifest"
+	"tokenward.dev/tokenward/pkg/makers"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/report"
 	"tokenward.dev/tokenward/pkg/source"
@@ -41,7 +39,9 @@ type Options struct {
 	// Namespace of objects that name none; "default" if empty.
 	Namespace string
 	Templates workload.Templates
-	Compiler  *policy.Compiler
+	// Makers are what makes objects that no manifest has; the built-in table if nil.
+	Makers   *makers.Table
+	Compiler *policy.Compiler
 	// Policies to judge by. TokenPolicies among the manifests come in addition, or
 	// in the place of one of the same name, unless Only is set.
 	Policies []*policy.Policy
@@ -51,66 +51,61 @@ type Options struct {
 	Warn func(string)
 }
 
-// Run judges the manifests.
+// Run judges the manifests. The error says why nothing could be judged; what could
+// not be read beside the rest stands in the report.
 func Run(ctx context.Context, o *Options) (*report.Report, error) {
 	if o.Namespace == "" {
 		with := *o
 		with.Namespace = metav1.NamespaceDefault
 		o = &with
 	}
-	objects, err := o.Manifests.load(o.Warn)
+	m, err := o.Manifests.load(o.Warn)
 	if err != nil {
 		return nil, err
 	}
-	given, err := o.cluster(objects)
-	if err != nil {
+	if err := o.unmatched(m.objects); err != nil {
 		return nil, err
 	}
-	given.Given = len(o.State.Paths) == 0 && o.Live == nil
-	manifests := []*manifest.Cluster{given}
-	if len(o.State.Paths) > 0 {
-		exists, err := o.State.load(o.Warn)
+	given := o.cluster(m)
+	given.Given = o.State.Empty() && o.Live == nil
+	clusters := []*manifest.Cluster{given}
+	if !o.State.Empty() {
+		state, err := o.State.load(o.Warn)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--cluster-state: %w", err)
 		}
-		state, err := o.cluster(exists)
-		if err != nil {
-			return nil, err
+		if len(state.problems) > 0 {
+			return nil, fmt.Errorf("--cluster-state: %s", state.problems[0].String())
 		}
-		manifests = append(manifests, state)
+		clusters = append(clusters, o.cluster(state))
 	}
-	snapshot, err := o.snapshot(objects)
+	snapshot, err := o.snapshot(m.objects)
 	if err != nil {
 		return nil, err
 	}
-	l := newLayers(o.Live, manifests...)
-	evaluator := &evaluate.Evaluator{Snapshot: snapshot, Now: o.Now, Gather: func(needs func(*facts.Set) []facts.Query) *facts.Set {
-		return l.gather(ctx, o.Now, needs)
-	}}
-	r, err := o.judge(evaluator, objects)
-	if err != nil {
-		return nil, err
-	}
-	r.Provided = l.provided
+	r := o.judge(ctx, snapshot, newLayers(o.Live, clusters...), m)
 	r.Sort()
 	return r, nil
 }
 
-// cluster makes facts of objects. Of two that are the same the last one counts,
-// as with kubectl apply.
-func (o *Options) cluster(objects []object) (*manifest.Cluster, error) {
+// cluster makes facts of objects. Of two that are the same in one file the last one
+// counts, as with kubectl apply.
+func (o *Options) cluster(m *manifests) *manifest.Cluster {
 	// Without the cluster's keys nobody can say whether a token is good.
-	cluster := &manifest.Cluster{Namespace: o.Namespace, Keys: token.NewKeySet(token.KeySetOptions{Unavailable: true})}
-	var errs []error
+	cluster := &manifest.Cluster{
+		Namespace: o.Namespace, Keys: token.NewKeySet(token.KeySetOptions{Unavailable: true}),
+		Makers: o.Makers, Programs: true, Templates: o.Templates,
+	}
 	seen := map[string]*object{}
-	for i := range objects {
-		object := &objects[i]
+	elsewhere := 0
+	for i := range m.objects {
+		object := &m.objects[i]
 		whole, err := object.typed()
 		if err == nil {
-			err = cluster.Add(whole)
+			err = cluster.AddFrom(object.Source, whole)
 		}
 		if err != nil {
-			errs = append(errs, object.ErrorAt("", err.Error()))
+			m.problem(object.ErrorAt("", err.Error()))
 			continue
 		}
 		subject := o.subject(object)
@@ -118,24 +113,31 @@ func (o *Options) cluster(objects []object) (*manifest.Cluster, error) {
 			continue
 		}
 		id := object.GroupVersionKind().Group + "/" + subject.String()
-		if first := seen[id]; first != nil {
+		switch first := seen[id]; {
+		case first == nil:
+		case first.Source != object.Source:
+			elsewhere++
+		default:
 			line, _ := first.Position("")
 			o.Warn(object.ErrorAt("", fmt.Sprintf("%s is in %s:%d, too; the last one counts as a fact, all are judged", subject.String(), first.Source, line)).Error())
 		}
 		seen[id] = object
 	}
-	return cluster, errors.Join(errs...)
+	if elsewhere > 0 {
+		o.Warn(plural(elsewhere, "object") + " of one file also in another: for what is in a file, or near it, its own counts")
+	}
+	return cluster
 }
 
 // typed returns the object with its apiVersion and kind, which items of a typed
 // list need not have.
 func (ob *object) typed() ([]byte, error) {
+	if ob.named {
+		return ob.JSON, nil
+	}
 	fields, err := ob.fields()
 	if err != nil {
 		return nil, err
-	}
-	if fields["apiVersion"] == ob.APIVersion && fields["kind"] == ob.Kind {
-		return ob.JSON, nil
 	}
 	fields["apiVersion"], fields["kind"] = ob.APIVersion, ob.Kind
 	return json.Marshal(fields)
@@ -172,55 +174,6 @@ func (o *Options) snapshot(objects []object) (*policy.Snapshot, error) {
 	return policy.NewSnapshot(o.Compiler.Checks(), policies, policy.Options{}), errors.Join(errs...)
 }
 
-// judge judges the objects that stand for pods.
-func (o *Options) judge(evaluator *evaluate.Evaluator, objects []object) (*report.Report, error) {
-	r := &report.Report{}
-	var errs []error
-	for i := range objects {
-		object := &objects[i]
-		whole, err := object.typed()
-		if err != nil {
-			errs = append(errs, object.ErrorAt("", err.Error()))
-			continue
-		}
-		pod, err := o.Templates.FromJSON(whole)
-		switch {
-		case errors.Is(err, workload.ErrNoPod):
-			continue
-		case err != nil:
-			errs = append(errs, object.ErrorAt("", err.Error()))
-			continue
-		}
-		pod.Written = true
-		subject := o.subject(object)
-		result := evaluator.Evaluate(&workload.Object{
-			Kind: schema.FromAPIVersionAndKind(object.APIVersion, object.Kind), Namespace: subject.Namespace, Name: subject.Name, Pod: pod,
-			Whole: func() map[string]any {
-				fields, err := object.fields()
-				if err != nil {
-					return nil
-				}
-				return fields
-			},
-		})
-		if result.Passed != "" {
-			continue
-		}
-		r.Objects = append(r.Objects, subject)
-		for _, undecided := range result.Undecided {
-			o.Warn(fmt.Sprintf("%s: whether TokenPolicy %s matches is unknown: %s", subject.String(), undecided.Policy, undecided.Why))
-		}
-		for j := range result.Findings {
-			f := &result.Findings[j]
-			one := report.NewResult(subject, &f.Finding)
-			one.Would, one.WouldPolicies = f.Would, f.WouldPolicies
-			one.Source = object.position(f.Path)
-			r.Results = append(r.Results, one)
-		}
-	}
-	return r, errors.Join(errs...)
-}
-
 // subject is the object as reports name it.
 func (o *Options) subject(ob *object) report.Object {
 	namespace := ob.metadata.Namespace
@@ -243,6 +196,9 @@ func (o *Options) namespaced(ob *object) bool {
 }
 
 func (ob *object) position(path string) *report.Position {
+	if ob.built {
+		return &report.Position{File: ob.Source, Line: 1}
+	}
 	line, column := ob.Position(path)
 	return &report.Position{File: ob.Source, Line: line, Column: column}
 }

@@ -66,7 +66,11 @@ func lines(r *report.Report) []string {
 		out = append(out, fmt.Sprintf("%s %s %s %s %s %s:%d", f.Action, f.Check, f.State, f.Subject.String(), f.About, filepath.Base(f.Source.File), f.Source.Line))
 	}
 	for _, p := range r.Provided {
-		out = append(out, p.Object+" by "+p.By)
+		by := " by "
+		if p.Likely {
+			by = " likely by "
+		}
+		out = append(out, p.Object.String()+by+p.By)
 	}
 	return out
 }

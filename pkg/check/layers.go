@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,29 +16,34 @@ import (
 // layers answer queries: the manifests first, then what is said to exist besides,
 // then a live cluster, where there is one.
 type layers struct {
-	source.Stack
+	manifests []*manifest.Cluster
+	reader    source.Reader
 	// provided is what was found to be made by something known.
-	provided []report.Provided
+	provided map[report.Provided]bool
 }
 
 func newLayers(live source.Reader, manifests ...*manifest.Cluster) *layers {
-	l := &layers{}
-	for _, m := range manifests {
-		l.Stores = append(l.Stores, m)
-	}
+	l := &layers{manifests: manifests, provided: map[report.Provided]bool{}}
 	if live != nil {
-		l.Reader = &liveLayer{reader: live, namespaces: map[facts.Object]facts.State{}}
+		l.reader = &liveLayer{reader: live, namespaces: map[facts.Object]facts.State{}}
 	}
 	return l
 }
 
-// gather answers what a judgement needs, and notes what something known will make.
-func (l *layers) gather(ctx context.Context, now time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
+// gather answers what the judgement of an object of a file needs, and notes what
+// something known will make.
+func (l *layers) gather(ctx context.Context, now time.Time, file, user string, needs func(*facts.Set) []facts.Query) *facts.Set {
+	stack := &source.Stack{Reader: l.reader}
+	for _, m := range l.manifests {
+		stack.Stores = append(stack.Stores, m.View(file, user))
+	}
 	var asked []facts.Object
-	set := l.Gather(ctx, now, func(set *facts.Set) []facts.Query {
+	known := map[facts.Object]bool{}
+	set := stack.Gather(ctx, now, func(set *facts.Set) []facts.Query {
 		queries := needs(set)
 		for i := range queries {
-			if !slices.Contains(asked, queries[i].Object) {
+			if !known[queries[i].Object] {
+				known[queries[i].Object] = true
 				asked = append(asked, queries[i].Object)
 			}
 		}
@@ -46,6 +52,9 @@ func (l *layers) gather(ctx context.Context, now time.Time, needs func(*facts.Se
 	l.note(asked, set)
 	return set
 }
+
+// list returns what was noted.
+func (l *layers) list() []report.Provided { return slices.Collect(maps.Keys(l.provided)) }
 
 // liveLayer asks a cluster for what no manifest speaks of.
 type liveLayer struct {
@@ -59,7 +68,10 @@ type liveLayer struct {
 func (l *liveLayer) Read(ctx context.Context, now time.Time, queries []facts.Query, implied []facts.Fact) []facts.Fact {
 	answers := l.reader.Read(ctx, now, queries, implied)
 	for i := range queries {
-		if answers[i].State == facts.Absent && implied[i].State == facts.Present && l.isNew(ctx, now, &queries[i]) {
+		if answers[i].State != facts.Absent || implied[i].State != facts.Present {
+			continue
+		}
+		if implied[i].Provided != "" || l.isNew(ctx, now, &queries[i]) {
 			answers[i] = implied[i]
 		}
 	}
@@ -86,7 +98,7 @@ func (l *layers) note(asked []facts.Object, set *facts.Set) {
 	for _, o := range asked {
 		f := set.Get(o)
 		if f.Provided != "" {
-			l.provided = append(l.provided, report.Provided{Object: o.String(), By: f.Provided})
+			l.provided[report.Provided{Object: refOf(o), By: f.Provided, Likely: f.Likely}] = true
 		}
 		if o.Kind != reference.SecretProviderClass || f.State != facts.Present {
 			continue
@@ -94,8 +106,12 @@ func (l *layers) note(asked []facts.Object, set *facts.Set) {
 		for _, secret := range asked {
 			if secret.Kind == reference.Secret && secret.Namespace == o.Namespace && slices.Contains(f.Names, secret.Name) &&
 				set.Get(secret).State != facts.Present {
-				l.provided = append(l.provided, report.Provided{Object: secret.String(), By: o.String()})
+				l.provided[report.Provided{Object: refOf(secret), By: o.String()}] = true
 			}
 		}
 	}
+}
+
+func refOf(o facts.Object) report.About {
+	return report.About{Kind: string(o.Kind), Namespace: o.Namespace, Name: o.Name, SignerName: o.SignerName}
 }

@@ -149,6 +149,8 @@ type Fact struct {
 	// Provided names what makes the object, such as "ExternalSecret shop/db", where
 	// that is all that is known of it: its keys are Unknown, and that is no fault.
 	Provided string
+	// Likely is set where it may as well not be made.
+	Likely bool
 	// Keys has the state of every key that was asked for.
 	Keys map[string]State
 	// Binary are the keys of a ConfigMap that are in binaryData, sorted. The

@@ -1,13 +1,14 @@
 // Package printable makes text that anybody may have written safe for a
 // terminal, a log and a table: names from manifests, events, claims of tokens,
 // errors that quote them. No result holds a control character, a mark that turns
-// the direction of writing, another character that nobody sees, or bytes that are
-// not UTF-8.
+// the direction of writing, another character that nobody sees, bytes that are not
+// UTF-8, or a command to a CI system that reads the log.
 //
 // It is at the bottom: it imports the standard library alone.
 package printable
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -25,13 +26,30 @@ const (
 )
 
 // Name returns a name as it is, or quoted as in Go if it has a character that
-// must not be printed, so that two names never look alike. A long one is cut.
+// must not be printed, so that two names never look alike. A long one is cut. One
+// that a CI system would take for a command is quoted, too.
 func Name(name string) string {
-	if !strings.ContainsFunc(name, unprintable) && utf8.ValidString(name) {
+	if !strings.ContainsFunc(name, unprintable) && utf8.ValidString(name) && !command.MatchString(name) {
 		return clip(name, maxName)
 	}
 	quoted := strconv.Quote(name)
-	return `"` + clip(quoted[1:len(quoted)-1], maxName) + `"`
+	return disarm(`"` + clip(quoted[1:len(quoted)-1], maxName) + `"`)
+}
+
+// command is what the logs of CI systems act on: "::error::" at the start of a line
+// (GitHub), "##[error]" and "##vso[task.setvariable]" anywhere in one (GitHub, Azure),
+// "##teamcity[".
+var command = regexp.MustCompile(`(^|[\s"'(])::|##+[A-Za-z]*\[`)
+
+// disarm takes commands apart. A line may be broken before any word, so that each
+// may come to stand at the start of one.
+func disarm(text string) string {
+	if !strings.Contains(text, "::") && !strings.Contains(text, "##") {
+		return text
+	}
+	return command.ReplaceAllStringFunc(text, func(found string) string {
+		return strings.NewReplacer("::", ": :", "#", "# ").Replace(found)
+	})
 }
 
 // Text returns prose on one line of at most limit bytes. White space, and
@@ -40,7 +58,7 @@ func Text(text string, limit int) string {
 	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, " "), func(r rune) bool {
 		return unicode.IsSpace(r) || unprintable(r)
 	}), " ")
-	return clip(text, limit)
+	return clip(disarm(text), limit)
 }
 
 // Lines returns a text of several lines: line breaks and tabs stay, and other
@@ -56,7 +74,7 @@ func Lines(text string) string {
 		b.WriteString(part)
 		text = text[size:]
 	}
-	return clip(b.String(), maxLines)
+	return clip(disarm(b.String()), maxLines)
 }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }

@@ -51,6 +51,27 @@ func TestName(t *testing.T) {
 	}
 }
 
+func TestNoCommandOfACISystemGetsThrough(t *testing.T) {
+	for _, text := range []string{
+		"::error::x", "::set-output name=a::b", " ::add-mask::x", "a ::stop-commands::b", "##[error]x", "a##[group]b", "##vso[task.setvariable variable=a]b", "##teamcity[x]", "###[error]",
+		"\"::error::x", "(::error::x",
+	} {
+		for function, got := range map[string]string{"Name": Name(text), "Text": Text(text, 100), "Lines": Lines(text)} {
+			for _, line := range append(Wrap(got, 3), got) {
+				line = strings.TrimLeft(line, " \"'(")
+				if strings.HasPrefix(line, "::") || command.MatchString(line) {
+					t.Errorf("%s(%q) = %q", function, text, got)
+				}
+			}
+		}
+	}
+	for _, text := range []string{"[::1]:6443", "std::string", "a::b", "#5", "## heading"} {
+		if got := Lines(text); got != text {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
 func TestText(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string

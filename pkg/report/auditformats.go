@@ -23,7 +23,7 @@ func (a *Audit) findings() *Report {
 		for j := range w.Findings {
 			f := &w.Findings[j]
 			result := Result{
-				Check: f.Check, Action: f.Action, State: f.State, Message: f.Message, Subject: subject, About: f.Object, Path: f.Path,
+				Check: f.Check, Action: f.Action, State: f.State, Message: f.Message, Subject: subject, About: parseAbout(f.Object), Path: f.Path,
 				Policies: f.Policies, Exempted: f.Exempted, Would: f.Would, When: f.When,
 			}
 			if w.Bare {

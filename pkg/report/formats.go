@@ -18,6 +18,10 @@ type document struct {
 	Summary    summary    `json:"summary"`
 	Results    []Result   `json:"results"`
 	Provided   []Provided `json:"provided,omitempty"`
+	// Errors, Unjudged and PassedOver are what the results say nothing of.
+	Errors     []Problem    `json:"errors,omitempty"`
+	Unjudged   []Unjudged   `json:"unjudged,omitempty"`
+	PassedOver []PassedOver `json:"passedOver,omitempty"`
 	// Checks tell more of those that found something.
 	Checks []checkInfo `json:"checks,omitempty"`
 }
@@ -33,6 +37,7 @@ func (r *Report) document() document {
 	d := document{
 		APIVersion: v1alpha1.GroupVersion.String(), Kind: "Report",
 		Summary: r.summary(), Results: r.Results, Provided: r.Provided,
+		Errors: r.Errors, Unjudged: r.Unjudged, PassedOver: r.PassedOver,
 	}
 	if d.Results == nil {
 		d.Results = []Result{}

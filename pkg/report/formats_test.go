@@ -10,6 +10,7 @@ import (
 	"go/token"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,8 @@ import (
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 )
 
+func secret(name string) About { return About{Kind: "Secret", Namespace: "shop", Name: name} }
+
 func example() *Report {
 	web := Object{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "web", Source: &Position{"deploy/my web.yaml", 4, 1}}
 	live := Object{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "db-0", UID: "42"}
@@ -28,17 +31,20 @@ func example() *Report {
 		Objects: []Object{web, live, {APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "clean"}},
 		Results: []Result{
 			{
-				Check: "secret-exists", Action: v1alpha1.Deny, State: "absent", Subject: web, About: "Secret shop/db", Path: "spec.template.spec.volumes[0].secret.secretName",
+				Check: "secret-exists", Action: v1alpha1.Deny, State: "absent", Subject: web, About: About{Kind: "Secret", Namespace: "shop", Name: "db"}, Path: "spec.template.spec.volumes[0].secret.secretName",
 				Message: `Secret "db" (spec.template.spec.volumes[0].secret.secretName) does not exist: the pod will hang in ContainerCreating. Create it, or correct the name.`,
 				Source:  &Position{"deploy/my web.yaml", 23, 25}, Policies: []string{"payments"}, Notes: []string{"a <note> & more"},
 			},
 			{
-				Check: "config-map-exists", Action: v1alpha1.Audit, State: "unknown", Subject: live, About: "ConfigMap shop/site", Path: "spec.volumes[1].configMap.name",
+				Check: "config-map-exists", Action: v1alpha1.Audit, State: "unknown", Subject: live, About: About{Kind: "ConfigMap", Namespace: "shop", Name: "site"}, Path: "spec.volumes[1].configMap.name",
 				Message: "not known", When: "at the next restart", Exempted: "moves in Q1",
 			},
-			{Check: "token-valid", State: "present", Subject: live, About: "Secret shop/token", Path: "spec.volumes[2].secret.secretName", Message: "dead", Would: v1alpha1.Warn, WouldPolicies: []string{"trial"}},
+			{Check: "token-valid", State: "present", Subject: live, About: About{Kind: "Secret", Namespace: "shop", Name: "token"}, Path: "spec.volumes[2].secret.secretName", Message: "dead", Would: v1alpha1.Warn, WouldPolicies: []string{"trial"}},
 		},
-		Provided: []Provided{{"Secret shop/tls", "Certificate shop/web"}, {"Secret shop/api", "ExternalSecret shop/api"}, {"Secret shop/api", "ExternalSecret shop/api"}},
+		Provided: []Provided{
+			{secret("tls"), "Certificate shop/web", false}, {secret("api"), "ExternalSecret shop/api", false}, {secret("api"), "ExternalSecret shop/api", false},
+			{secret("ca"), "Job shop/init", true},
+		},
 	}
 	r.Sort()
 	return r
@@ -54,29 +60,38 @@ func write(t *testing.T, format string, r *Report, o Options) string {
 }
 
 func TestTableReadsWellAt80Columns(t *testing.T) {
-	want := `Pod shop/db-0
-  AUDIT config-map-exists
-        not known
-        - bites at the next restart
-        - exempted: moves in Q1
-  NONE  token-valid
-        dead
-        - dry run: Warn by TokenPolicy trial
-Deployment shop/web
-  in deploy/my web.yaml:4
-  DENY  secret-exists (line 23)
-        Secret "db" (spec.template.spec.volumes[0].secret.secretName) does not
-        exist: the pod will hang in ContainerCreating. Create it, or correct the
-        name.
-        - by TokenPolicy payments
-        - a <note> & more
+	want := `DENY  Secret shop/db (secret-exists)
+      Secret "db" does not exist: the pod will hang in ContainerCreating. Create
+      it, or correct the name.
+      - Deployment shop/web
+        deploy/my web.yaml:23:25: spec.template.spec.volumes[0].secret.secretName
+        by TokenPolicy payments
+        a <note> & more
+
+AUDIT ConfigMap shop/site (config-map-exists)
+      not known
+      - Pod shop/db-0, spec.volumes[1].configMap.name
+        bites at the next restart
+        exempted: moves in Q1
+
+NONE  Secret shop/token (token-valid)
+      dead
+      - Pod shop/db-0, spec.volumes[2].secret.secretName
+        dry run: Warn by TokenPolicy trial
 
 Not written down, but made by something that is:
   Secret shop/api by ExternalSecret shop/api
   Secret shop/tls by Certificate shop/web
 
-3 objects judged: 1 denied, 0 warned about, 1 recorded (1 of them unknown); dry
-run: 1
+Not written down, and likely made by:
+  Secret shop/ca by Job shop/init
+
+secret-exists             1 object, 1 finding
+config-map-exists         1 object, 1 finding
+token-valid               1 object, 1 finding
+
+3 objects judged: 1 denied, 0 warned about, 1 recorded; dry run: 1; 1 likely
+made (1 of the findings unknown)
 `
 	if got := write(t, "table", example(), Options{}); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -114,8 +129,8 @@ func TestJSONAndYAMLSayTheSame(t *testing.T) {
 	if y, _ := json.Marshal(b); !bytes.Equal(x, y) {
 		t.Errorf("JSON %s\nYAML %s", x, y)
 	}
-	want := summary{Objects: 3, Deny: 1, Audit: 1, Unknown: 1, DryRun: 1}
-	if a.APIVersion != "tokenward.dev/v1alpha1" || a.Kind != "Report" || a.Summary != want || len(a.Results) != 3 || len(a.Provided) != 2 || len(a.Checks) != 3 {
+	want := summary{Objects: 3, Deny: 1, Audit: 1, Unknown: 1, DryRun: 1, Made: 2, LikelyMade: 1}
+	if a.APIVersion != "tokenward.dev/v1alpha1" || a.Kind != "Report" || a.Summary != want || len(a.Results) != 3 || len(a.Provided) != 3 || len(a.Checks) != 3 {
 		t.Errorf("%+v", a)
 	}
 	if a.Results[2].Source == nil || a.Results[2].Source.Line != 23 || a.Results[2].Subject.Source.Line != 4 {
@@ -254,10 +269,10 @@ func TestNothingStrangeReachesATerminalOrALogOfCI(t *testing.T) {
 	const strange = "\x1b[2J\x07\u009b\u202e\xff"
 	evil := Object{APIVersion: "v1", Kind: "Pod", Name: "a" + strange, Template: "t\r" + strange, Source: &Position{"f\n.yaml", 1, 1}}
 	r := &Report{Objects: []Object{evil}, Results: []Result{{
-		Check: "token-valid", Action: v1alpha1.Warn, Subject: evil, About: "Secret " + strange, Message: strange + "m", Notes: []string{"n" + strange}, Source: &Position{"f\n.yaml", 2, 1},
-	}}, Provided: []Provided{{Object: "Secret " + strange, By: strange + "x"}}}
-	for _, format := range []string{"table", "wide", "junit", "sarif"} {
-		if text := write(t, format, r, Options{}); strings.ContainsAny(text, "\x1b\x07\r\u009b\u202e\ufffd") || strings.Contains(text, "f\n") {
+		Check: "token-valid", Action: v1alpha1.Warn, Subject: evil, About: About{Kind: "Secret", Name: strange}, Message: strange + "m", Notes: []string{"n" + strange}, Source: &Position{"f\n.yaml", 2, 1},
+	}}, Provided: []Provided{{Object: About{Kind: "Secret", Name: strange}, By: strange + "x"}}, Errors: []Problem{{&Position{"f\n.yaml", 1, 1}, strange}, {nil, strange}}, Unjudged: []Unjudged{{strange, strange, 1, ""}}}
+	for _, format := range []string{"table", "text", "wide", "junit", "sarif", "github", "gitlab"} {
+		if text := write(t, format, r, Options{}); strings.ContainsAny(text, "\x1b\x07\r\u009b\u202e\ufffd") || strings.Contains(text, "f\n.yaml") {
 			t.Errorf("%s: %+q", format, text)
 		}
 	}
@@ -270,5 +285,68 @@ func TestNothingStrangeReachesATerminalOrALogOfCI(t *testing.T) {
 		if text := b.String(); strings.ContainsAny(text, "\x1b\x07\u009b\u202e\ufffd") {
 			t.Errorf("results as %s: %+q", format, text)
 		}
+	}
+}
+
+func TestGitHubGetsWorkflowCommandsAndNoOthers(t *testing.T) {
+	r := example()
+	r.Results[2].Message += "\n::error::forged %0A"
+	r.Results[2].Subject.Name = "a,b::c"
+	got := strings.Split(strings.TrimSpace(write(t, "github", r, Options{})), "\n")
+	want := []string{
+		"::notice title=config-map-exists%3A ConfigMap shop/site::Pod shop/db-0: not known%0Abites at the next restart%0Aexempted: moves in Q1",
+		"::notice title=token-valid%3A Secret shop/token::Pod shop/db-0: dead%0Adry run: Warn by TokenPolicy trial",
+		`::error file=deploy/my web.yaml,line=23,col=25,title=secret-exists%3A Secret shop/db::Deployment shop/a,b::c: Secret "db" (spec.template.spec.volumes[0].secret.secretName)` +
+			" does not exist: the pod will hang in ContainerCreating. Create it, or correct the name.%0A: :error::forged %250A%0Aby TokenPolicy payments%0Aa <note> & more",
+	}
+	if len(got) != 4 || !slices.Equal(got[:3], want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestGitLabHasAFingerprintAndALineForEach(t *testing.T) {
+	var all []gitlabFinding
+	if err := json.Unmarshal([]byte(write(t, "gitlab", example(), Options{})), &all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 3 || all[2].Severity != "major" || all[2].Location.Path != "deploy/my web.yaml" || all[2].Location.Lines.Begin != 23 || all[2].CheckName != "secret-exists" {
+		t.Errorf("%+v", all)
+	}
+	for _, f := range all {
+		if f.Fingerprint == "" || f.Description == "" || f.Location.Path == "" || f.Location.Lines.Begin < 1 {
+			t.Errorf("%+v", f)
+		}
+	}
+	if empty := write(t, "gitlab", &Report{}, Options{}); strings.TrimSpace(empty) != "[]" {
+		t.Errorf("without findings: %s", empty)
+	}
+}
+
+func TestWhatIsAcceptedCountsNowhereElse(t *testing.T) {
+	r := example()
+	r.Results[2].Accepted = "Terraform makes it"
+	if r.AtLeast(v1alpha1.Warn) || r.summary().Accepted != 1 || r.summary().Deny != 0 {
+		t.Errorf("%+v", r.summary())
+	}
+	for _, format := range []string{"table", "github", "gitlab"} {
+		if got := write(t, format, r, Options{}); strings.Contains(got, "secret-exists") {
+			t.Errorf("%s shows it: %s", format, got)
+		}
+	}
+	if got := write(t, "sarif", r, Options{}); !strings.Contains(got, `"justification": "Terraform makes it"`) {
+		t.Errorf("SARIF does not suppress it: %s", got)
+	}
+}
+
+func TestOneMissingObjectIsOneBlock(t *testing.T) {
+	r := &Report{Files: true, Manifests: 40}
+	for i := range 30 {
+		o := Object{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "p" + strconv.Itoa(i), Source: &Position{"a.yaml", i + 1, 1}}
+		r.Objects = append(r.Objects, o)
+		r.Results = append(r.Results, Result{Check: "secret-exists", Action: v1alpha1.Warn, State: "absent", Subject: o, About: secret("db"), Message: "is missing", Source: o.Source})
+	}
+	got := write(t, "table", r, Options{})
+	if strings.Count(got, "Secret shop/db") != 1 || !strings.Contains(got, "and 10 more") || !strings.Contains(got, "secret-exists             1 object, 30 findings\n\n30 objects judged of 40 manifests: 0 denied, 30 warned about") {
+		t.Errorf("%s", got)
 	}
 }

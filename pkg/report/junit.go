@@ -18,6 +18,11 @@ func writeJUnit(w io.Writer, r *Report, o Options) error {
 		failOn = v1alpha1.Warn
 	}
 	suite := junitSuite{Name: "tokenward", Tests: len(r.Objects)}
+	results := map[Object][]*Result{}
+	for i := range r.Results {
+		key := r.Results[i].Subject.key()
+		results[key] = append(results[key], &r.Results[i])
+	}
 	for i := range r.Objects {
 		object := &r.Objects[i]
 		c := junitCase{ClassName: printable.Name(object.Kind), Name: printable.Name(object.String())}
@@ -26,13 +31,10 @@ func writeJUnit(w io.Writer, r *Report, o Options) error {
 			c.ClassName = c.File
 		}
 		var failures, others []string
-		for j := range r.Results {
-			f := &r.Results[j]
-			switch {
-			case f.Subject.compare(object) != 0:
-			case failOn != v1alpha1.None && f.atLeast(failOn):
+		for _, f := range results[object.key()] {
+			if failOn != v1alpha1.None && f.atLeast(failOn) {
 				failures = append(failures, f.line())
-			default:
+			} else {
 				others = append(others, f.line())
 			}
 		}
@@ -43,7 +45,23 @@ func writeJUnit(w io.Writer, r *Report, o Options) error {
 		c.Output = strings.Join(others, "\n")
 		suite.Cases = append(suite.Cases, c)
 	}
+	for i := range r.Errors {
+		text := printable.Lines(r.Errors[i].String())
+		suite.Tests++
+		suite.Errors++
+		suite.Cases = append(suite.Cases, junitCase{ClassName: "tokenward", Name: "not read", Error: &junitFailure{Message: text, Text: text}})
+	}
 	return writeSuite(w, &suite)
+}
+
+// key is the object without pointers, so that maps can have it.
+func (o *Object) key() Object {
+	key := *o
+	if o.Source != nil {
+		key.Template = fmt.Sprintf("%s:%d:%d", o.Source.File, o.Source.Line, o.Source.Column)
+	}
+	key.Source = nil
+	return key
 }
 
 // line tells all of a finding in one line.

@@ -28,7 +28,8 @@ type Writer[T any] func(io.Writer, T, Options) error
 // Formats returns the formats for reports, by name.
 func Formats() map[string]Writer[*Report] {
 	return map[string]Writer[*Report]{
-		"table": writeTable, "wide": writeWide, "json": writeJSON, "yaml": writeYAML, "sarif": writeSARIF, "junit": writeJUnit,
+		"table": writeTable, "text": writeTable, "wide": writeWide, "json": writeJSON, "yaml": writeYAML, "sarif": writeSARIF, "junit": writeJUnit,
+		"github": writeGitHub, "gitlab": writeGitLab,
 	}
 }
 
@@ -38,12 +39,12 @@ func AuditFormats() map[string]Writer[*Audit] {
 		return func(w io.Writer, a *Audit, o Options) error { return write(w, a.findings(), o) }
 	}
 	return map[string]Writer[*Audit]{
-		"table": auditTable, "wide": auditWide, "json": auditJSON, "yaml": auditYAML, "html": auditHTML,
-		"sarif": ofFindings(writeSARIF), "junit": ofFindings(writeJUnit),
+		"table": auditTable, "text": auditTable, "wide": auditWide, "json": auditJSON, "yaml": auditYAML, "html": auditHTML,
+		"sarif": ofFindings(writeSARIF), "junit": ofFindings(writeJUnit), "github": ofFindings(writeGitHub), "gitlab": ofFindings(writeGitLab),
 	}
 }
 
 // TestFormats returns the formats for the results of cases, by name.
 func TestFormats() map[string]Writer[[]TestResult] {
-	return map[string]Writer[[]TestResult]{"text": testText, "json": testJSON, "junit": testJUnit}
+	return map[string]Writer[[]TestResult]{"text": testText, "table": testText, "json": testJSON, "yaml": testYAML, "junit": testJUnit}
 }

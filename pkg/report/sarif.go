@@ -27,17 +27,20 @@ func writeSARIF(w io.Writer, r *Report, o Options) error {
 		places[checks[i].ID] = i
 		driver.Rules = append(driver.Rules, rule(&checks[i]))
 	}
-	run := sarifRun{Tool: sarifTool{driver}, ColumnKind: "unicodeCodePoints", Results: []sarifResult{}}
+	run := sarifRun{Tool: sarifTool{driver}, ColumnKind: "unicodeCodePoints", Results: []sarifResult{}, Invocations: r.invocations()}
 	for i := range r.Results {
 		f := &r.Results[i]
 		result := sarifResult{
 			RuleID: f.Check, Level: level(f.Action), Locations: []sarifLocation{f.location()},
 			Message:             sarifText{Text: strings.Join(append([]string{printable.Text(f.Message, maxText)}, f.remarks()...), "\n")},
 			PartialFingerprints: map[string]string{fingerprint: f.fingerprint()},
-			Properties:          map[string]any{"action": f.label(), "state": f.State, "object": printable.Name(f.About)},
+			Properties:          map[string]any{"action": f.label(), "state": f.State, "object": printable.Name(f.About.String())},
 		}
 		if at, ok := places[f.Check]; ok {
 			result.RuleIndex = &at
+		}
+		if f.Accepted != "" {
+			result.Suppressions = []sarifSuppression{{Kind: "inSource", Justification: printable.Text(f.Accepted, maxText)}}
 		}
 		if f.Action == "" { // dry run alone
 			result.Level = level(v1alpha1.Audit)
@@ -47,6 +50,26 @@ func writeSARIF(w io.Writer, r *Report, o Options) error {
 	return encodeJSON(w, sarifLog{
 		Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run},
 	})
+}
+
+// invocations tells of what could not be read or judged.
+func (r *Report) invocations() []sarifInvocation {
+	if len(r.Errors)+len(r.Unjudged) == 0 {
+		return nil
+	}
+	one := sarifInvocation{Successful: len(r.Errors) == 0}
+	for i := range r.Errors {
+		e := &r.Errors[i]
+		n := sarifNotification{Level: "error", Message: sarifText{Text: printable.Text(e.Message, maxText)}}
+		if e.Source != nil {
+			n.Locations = []sarifLocation{{Physical: physical(e.Source)}}
+		}
+		one.Notifications = append(one.Notifications, n)
+	}
+	for i := range r.Unjudged {
+		one.Notifications = append(one.Notifications, sarifNotification{Level: "warning", Message: sarifText{Text: r.Unjudged[i].line()}})
+	}
+	return []sarifInvocation{one}
 }
 
 func rule(c *policy.Check) sarifRule {
@@ -83,23 +106,28 @@ func (f *Result) location() sarifLocation {
 	if f.Source == nil {
 		return out
 	}
-	file := url.URL{Path: filepath.ToSlash(f.Source.File)}
+	out.Physical = physical(f.Source)
+	return out
+}
+
+func physical(at *Position) *sarifPhysical {
+	file := url.URL{Path: filepath.ToSlash(at.File)}
 	base := "%SRCROOT%"
-	if filepath.IsAbs(f.Source.File) {
+	if filepath.IsAbs(at.File) {
 		file.Scheme, base = "file", ""
 	}
-	out.Physical = &sarifPhysical{
-		Artifact: sarifArtifact{URI: file.String(), Base: base},
-		Region:   sarifRegion{Line: f.Source.Line, Column: f.Source.Column},
-	}
-	return out
+	return &sarifPhysical{Artifact: sarifArtifact{URI: file.String(), Base: base}, Region: sarifRegion{Line: max(1, at.Line), Column: at.Column}}
 }
 
 // fingerprint stays the same when lines move: it knows the finding by what was
 // found in which object.
 func (f *Result) fingerprint() string {
 	group, _, _ := strings.Cut(f.Subject.APIVersion, "/")
-	sum := sha256.Sum256([]byte(strings.Join([]string{f.Check, group, f.Subject.String(), f.About, f.Path, f.State}, "\x00")))
+	return sum(f.Check, group, f.Subject.String(), f.About.String(), f.Path, f.State)
+}
+
+func sum(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(sum[:16])
 }
 
@@ -114,6 +142,21 @@ type (
 		Tool       sarifTool     `json:"tool"`
 		ColumnKind string        `json:"columnKind"`
 		Results    []sarifResult `json:"results"`
+
+		Invocations []sarifInvocation `json:"invocations,omitempty"`
+	}
+	sarifInvocation struct {
+		Successful    bool                `json:"executionSuccessful"`
+		Notifications []sarifNotification `json:"toolExecutionNotifications"`
+	}
+	sarifNotification struct {
+		Level     string          `json:"level"`
+		Message   sarifText       `json:"message"`
+		Locations []sarifLocation `json:"locations,omitempty"`
+	}
+	sarifSuppression struct {
+		Kind          string `json:"kind"`
+		Justification string `json:"justification"`
 	}
 	sarifTool struct {
 		Driver sarifDriver `json:"driver"`
@@ -138,17 +181,18 @@ type (
 		Markdown string `json:"markdown,omitempty"`
 	}
 	sarifResult struct {
-		RuleID              string            `json:"ruleId"`
-		RuleIndex           *int              `json:"ruleIndex,omitempty"`
-		Level               string            `json:"level"`
-		Message             sarifText         `json:"message"`
-		Locations           []sarifLocation   `json:"locations"`
-		PartialFingerprints map[string]string `json:"partialFingerprints"`
-		Properties          map[string]any    `json:"properties"`
+		RuleID              string             `json:"ruleId"`
+		RuleIndex           *int               `json:"ruleIndex,omitempty"`
+		Level               string             `json:"level"`
+		Message             sarifText          `json:"message"`
+		Locations           []sarifLocation    `json:"locations"`
+		PartialFingerprints map[string]string  `json:"partialFingerprints"`
+		Suppressions        []sarifSuppression `json:"suppressions,omitempty"`
+		Properties          map[string]any     `json:"properties"`
 	}
 	sarifLocation struct {
 		Physical *sarifPhysical `json:"physicalLocation,omitempty"`
-		Logical  []sarifLogical `json:"logicalLocations"`
+		Logical  []sarifLogical `json:"logicalLocations,omitempty"`
 	}
 	sarifPhysical struct {
 		Artifact sarifArtifact `json:"artifactLocation"`

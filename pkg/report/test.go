@@ -58,17 +58,28 @@ func testText(w io.Writer, results []TestResult, _ Options) error {
 	return err
 }
 
-func testJSON(w io.Writer, results []TestResult, _ Options) error {
+// testDocument is the results as JSON and YAML have them.
+type testDocument struct {
+	Passed int          `json:"passed"`
+	Failed int          `json:"failed"`
+	Errors int          `json:"errors"`
+	Cases  []TestResult `json:"cases"`
+}
+
+func documentOf(results []TestResult) testDocument {
 	failed, broken := count(results, TestResult.Failed), count(results, TestResult.broken)
 	if results == nil {
 		results = []TestResult{}
 	}
-	return encodeJSON(w, struct {
-		Passed int          `json:"passed"`
-		Failed int          `json:"failed"`
-		Errors int          `json:"errors"`
-		Cases  []TestResult `json:"cases"`
-	}{len(results) - failed - broken, failed, broken, results})
+	return testDocument{len(results) - failed - broken, failed, broken, results}
+}
+
+func testJSON(w io.Writer, results []TestResult, _ Options) error {
+	return encodeJSON(w, documentOf(results))
+}
+
+func testYAML(w io.Writer, results []TestResult, _ Options) error {
+	return encodeYAML(w, documentOf(results))
 }
 
 type junitSuite struct {

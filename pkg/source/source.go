@@ -90,11 +90,16 @@ func (s *Stack) answer(queries []facts.Query, set *facts.Set, arrived time.Time)
 	return any
 }
 
-// Lookup implements Store: the first store that is sure answers.
+// Lookup implements Store: the first store that is sure answers. What is likely to
+// be made, by the word of one store, is not absent because the next lacks it.
 func (s *Stack) Lookup(q *facts.Query, now time.Time) (fact facts.Fact, sure bool) {
 	for _, store := range s.Stores {
-		if fact, sure = store.Lookup(q, now); sure {
-			return fact, true
+		f, sure := store.Lookup(q, now)
+		if sure {
+			return f, true
+		}
+		if fact.Provided == "" {
+			fact = f
 		}
 	}
 	return fact, false

@@ -1,6 +1,7 @@
 package strictyaml
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,8 +13,24 @@ import (
 // is no such field, it returns those of the innermost field around it.
 func (d *Document) Position(path string) (line, column int) {
 	path = join(d.prefix, path)
+	if path == "" {
+		return d.start()
+	}
 	if _, value := d.innermost(path); value != nil {
 		return d.first + value.Line - 1, value.Column
+	}
+	return d.first, 1
+}
+
+// start returns where the first field is, without taking the document apart.
+func (d *Document) start() (line, column int) {
+	line = d.first
+	for text := range bytes.Lines(d.text) {
+		content := bytes.TrimLeft(text, " ")
+		if rest := bytes.TrimSpace(content); len(rest) > 0 && rest[0] != '#' && rest[0] != '%' && !bytes.Equal(rest, []byte("---")) {
+			return line, len(text) - len(content) + 1
+		}
+		line++
 	}
 	return d.first, 1
 }

@@ -16,12 +16,25 @@ import (
 
 // Split returns the documents of a file, leaving out those that are empty.
 // The error joins one error for each document that is not YAML.
-func Split(source string, data []byte) ([]Document, error) {
+func Split(source string, data []byte) ([]Document, error) { return split(source, data, nil) }
+
+// SplitTolerant is Split for what others take, too: of a field that is given twice
+// the last one counts, as for kubectl, and warn gets to know it.
+func SplitTolerant(source string, data []byte, warn func(error)) ([]Document, error) {
+	return split(source, data, warn)
+}
+
+func split(source string, data []byte, warn func(error)) ([]Document, error) {
 	var docs []Document
 	var errs []error
 	index := 0
 	visit := func(text []byte, first int) {
-		content, err := toJSON(text)
+		var again []*yaml.Node
+		twice := func(key *yaml.Node) { again = append(again, key) }
+		if warn == nil {
+			twice = nil
+		}
+		content, err := toJSON(text, twice)
 		if err == nil && string(bytes.TrimSpace(content)) == "null" {
 			return
 		}
@@ -30,6 +43,9 @@ func Split(source string, data []byte) ([]Document, error) {
 		if err != nil {
 			errs = append(errs, d.syntaxError())
 			return
+		}
+		for _, key := range again {
+			warn(d.errorAt(first+key.Line-1, "", fmt.Sprintf("%q is given twice; the last one counts", key.Value)))
 		}
 		docs = append(docs, d)
 	}
@@ -64,8 +80,9 @@ func isSeparator(line []byte) bool {
 
 // toJSON converts a document. It reads YAML 1.2: a plain Off is a string. (kubectl
 // reads YAML 1.1, where it is false.) A date is the string that was written, not
-// an instant.
-func toJSON(text []byte) ([]byte, error) {
+// an instant. A field that is given twice is an error, unless twice is there to
+// get to know its key.
+func toJSON(text []byte, twice func(key *yaml.Node)) ([]byte, error) {
 	var root, more yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	if err := decoder.Decode(&root); errors.Is(err, io.EOF) {
@@ -79,6 +96,9 @@ func toJSON(text []byte) ([]byte, error) {
 		return nil, err
 	}
 	plainDates(&root)
+	if twice != nil {
+		dropDuplicates(&root, twice)
+	}
 	if err := checkMaps(&root); err != nil {
 		return nil, err
 	}
@@ -96,6 +116,31 @@ func plainDates(n *yaml.Node) {
 	}
 	for _, child := range n.Content {
 		plainDates(child)
+	}
+}
+
+// dropDuplicates keeps the last of the fields of one name in each map.
+func dropDuplicates(n *yaml.Node, twice func(key *yaml.Node)) {
+	if n.Kind == yaml.MappingNode {
+		last := make(map[string]int, len(n.Content)/2)
+		for i := 0; i < len(n.Content); i += 2 {
+			last[n.Content[i].Value] = i
+		}
+		if len(last) < len(n.Content)/2 {
+			var kept []*yaml.Node
+			for i := 0; i < len(n.Content); i += 2 {
+				key := n.Content[i]
+				if last[key.Value] == i || key.Tag == "!!merge" {
+					kept = append(kept, key, n.Content[i+1])
+					continue
+				}
+				twice(n.Content[last[key.Value]])
+			}
+			n.Content = kept
+		}
+	}
+	for _, child := range n.Content {
+		dropDuplicates(child, twice)
 	}
 }
 
@@ -126,7 +171,7 @@ var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors:\s*)?(?:line 
 // line numbers of the file it parses the document again, with as many empty
 // lines before it as the file has lines there.
 func (d *Document) syntaxError() error {
-	_, err := toJSON(append(bytes.Repeat([]byte("\n"), d.first-1), d.text...))
+	_, err := toJSON(append(bytes.Repeat([]byte("\n"), d.first-1), d.text...), nil)
 	if err == nil {
 		return d.errorAt(d.first, "", "not YAML")
 	}

@@ -106,7 +106,7 @@ func diagnoseTwo(a, b string) (d *Damage, header, payload string) {
 			return &Damage{Part: Header, Problem: problemHeadMissing}, "", a
 		}
 		if near := readableUpTo(b); near >= len(b)-4 {
-			return &Damage{Part: Payload, Problem: problemCut}, a, ""
+			return &Damage{Part: Payload, Problem: problemCut, Near: len(b)}, a, ""
 		}
 		return unreadable(Payload, b), a, ""
 	}
@@ -153,7 +153,7 @@ func diagnoseUndotted(word string, inside []byte) (d *Damage, header, payload st
 		if readableUpTo(word) < len(word)-4 {
 			return unreadable(Header, word), "", ""
 		}
-		return &Damage{Part: Header, Problem: problemCut}, "", ""
+		return &Damage{Part: Header, Problem: problemCut, Near: len(word)}, "", ""
 	case first == "":
 		return nil, "", ""
 	case isClaims(first):

@@ -160,16 +160,20 @@ func looksLikeToken(value string, layer int) bool {
 func (r reading) kubeconfig(o object) ([]Found, error) {
 	users, _ := o["users"].([]any)
 	var found []Found
-	other := ""
+	other, current := "", currentUser(o)
 	for i, u := range users {
 		entry, _ := u.(object)
 		user := sub(entry, "user")
+		place := fmt.Sprintf("kubeconfig, users[%d].user.token", i)
+		if current != "" && str(entry, "name") == current {
+			place += " (the current user)"
+		}
 		value := str(user, "token")
 		switch {
 		case hidden(value) && value != "":
 			other = "kubectl config view --raw shows the tokens in it"
 		case value != "":
-			f, err := r.foundIn(fmt.Sprintf("kubeconfig, users[%d].user.token", i)).text(value)
+			f, err := r.foundIn(place).text(value)
 			if err != nil {
 				return nil, err
 			}
@@ -186,6 +190,17 @@ func (r reading) kubeconfig(o object) ([]Found, error) {
 		return nil, &NotToken{What: "a kubeconfig without a token", Hint: other}
 	}
 	return found, nil
+}
+
+// currentUser returns the user of a kubeconfig's current context.
+func currentUser(o object) string {
+	contexts, _ := o["contexts"].([]any)
+	for _, c := range contexts {
+		if entry, _ := c.(object); str(entry, "name") == str(o, "current-context") {
+			return str(sub(entry, "context"), "user")
+		}
+	}
+	return ""
 }
 
 func sub(o object, name string) object {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // shape is a kind of token that Kubernetes makes.
@@ -86,8 +87,12 @@ func std(text string) string { return base64.StdEncoding.EncodeToString([]byte(t
 func lines(text, newline string, width int) string {
 	var b strings.Builder
 	for len(text) > width {
-		b.WriteString(text[:width] + newline)
-		text = text[width:]
+		end := width
+		for !utf8.RuneStart(text[end]) { // no terminal breaks a character
+			end--
+		}
+		b.WriteString(text[:end] + newline)
+		text = text[end:]
 	}
 	return b.String() + text
 }

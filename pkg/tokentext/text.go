@@ -32,8 +32,8 @@ const shortest = 24
 
 // text reads what is no document: a token with something around it.
 func (r reading) text(text string) ([]Found, error) {
-	if bootstrap.MatchString(text) {
-		return nil, &NotToken{What: "a bootstrap token", Hint: "nodes join a cluster with it; it has no claims"}
+	if what := vendorOf(text); what != nil {
+		return nil, what
 	}
 	if plain := unquotedURL(text); plain != text {
 		return r.undid(undoneURL).read(plain)
@@ -49,7 +49,7 @@ func (r reading) text(text string) ([]Found, error) {
 	}
 	for _, at := range before.FindAllStringIndex(text, -1) {
 		if rest, quoted := value(text[at[1]:], text[at[0]:at[1]]); len(rest) >= shortest && !strings.HasSuffix(rest, "bytes") {
-			r := r
+			r := r.leaving(text, rest)
 			if rest != joined(rest) {
 				r = r.undid(undoneSpaces)
 			}
@@ -65,6 +65,7 @@ func (r reading) text(text string) ([]Found, error) {
 		}
 		if at := inText.FindStringIndex(text); at != nil {
 			rest, _ := value(text[at[0]:], "")
+			r = r.leaving(text, rest)
 			if rest != joined(rest) {
 				r = r.undid(undoneSpaces)
 			}
@@ -76,6 +77,18 @@ func (r reading) text(text string) ([]Found, error) {
 		r, text = r.undid(undoneSpaces), plain
 	}
 	return r.one(text)
+}
+
+// longRun is as much as there may be of a token, or of base64 of one.
+var longRun = regexp.MustCompile(`[A-Za-z0-9_+/-]{24,}`)
+
+// leaving notes whether more of a token may be in what is left of a text.
+func (r reading) leaving(text, taken string) reading {
+	head, tail, _ := strings.Cut(text, taken)
+	next, _, _ := strings.Cut(strings.TrimLeft(tail, "\r\n\v\f "), " ")
+	wrapped := strings.HasPrefix(strings.TrimLeft(tail, " \r"), "\n") && len(next) > 0 && isTokenChar(rune(next[0])) && strings.ContainsAny(taken, "\n")
+	r.unsure = r.unsure || wrapped || longRun.MatchString(head) || longRun.MatchString(tail)
+	return r
 }
 
 // escapes takes out what stands for a line break in quoted text and in shells.
@@ -114,8 +127,11 @@ func (r reading) several(text string) []Found {
 // one reads a single word.
 func (r reading) one(word string) ([]Found, error) {
 	r, word = r.trim(word)
-	if bootstrap.MatchString(word) {
-		return nil, &NotToken{What: "a bootstrap token", Hint: "nodes join a cluster with it; it has no claims"}
+	if what := vendorOf(word); what != nil {
+		return nil, what
+	}
+	if what := encrypted(word); what != nil {
+		return nil, what
 	}
 	if hidden(word) {
 		return nil, &NotToken{What: "a place where a token was hidden", Hint: "kubectl config view --raw shows those of a kubeconfig"}
@@ -160,7 +176,7 @@ func (r reading) unquoted() reading {
 
 // trim takes off what sticks to the ends of a word.
 func (r reading) trim(word string) (reading, string) {
-	if inner := strings.Trim(word, "\"'`<>()"); inner != word {
+	if inner := strings.Trim(word, "\"'`<>(){}[]"); inner != word {
 		r, word = r.unquoted(), inner
 	}
 	if inner := strings.TrimRight(word, ",;\"'`"); inner != word {
@@ -236,7 +252,7 @@ func unbase64(word string) (inside []byte, intact bool) {
 func printable(text []byte) int {
 	for i := 0; i < len(text); {
 		c, size := utf8.DecodeRune(text[i:])
-		if c == utf8.RuneError && size <= 1 || c < ' ' && c != '\n' && c != '\r' && c != '\t' && c != '\x1b' || c == 0x7f {
+		if c == utf8.RuneError && size <= 1 || c < ' ' && !strings.ContainsRune("\n\r\t\v\f\x1b\x00", c) || c == 0x7f {
 			return i
 		}
 		i += size

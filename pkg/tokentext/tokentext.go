@@ -41,6 +41,8 @@ type Found struct {
 	Damage *Damage
 
 	raw string
+	// unsure is set if the damage may be of what was cut out, and not of the token.
+	unsure bool
 }
 
 // Raw returns the token as a client sends it, for a request with it. Nobody may
@@ -113,6 +115,7 @@ type reading struct {
 	where  string
 	undone []string
 	layers int
+	unsure bool
 }
 
 func (r reading) undid(what ...string) reading {
@@ -136,7 +139,29 @@ func Read(input []byte) ([]Found, error) {
 		return nil, &NotToken{What: fmt.Sprintf("more than %d bytes", MaxSize)}
 	}
 	text, undone := decodeText(input)
-	return reading{}.undid(undone...).read(text)
+	found, err := reading{}.undid(undone...).read(text)
+	if err == nil && (len(found) != 1 || found[0].Damage == nil) {
+		return found, nil
+	}
+	// What looks damaged may be whole under one more wrapping.
+	if whole := search(text); len(whole) > 0 {
+		for i := range whole {
+			whole[i].Undone = append(slices.Clone(undone), whole[i].Undone...)
+		}
+		return whole, nil
+	}
+	if err == nil && found[0].doubtful(text) {
+		return nil, &NotToken{What: "text with a token in it that does not stand alone", Hint: "paste the token and nothing else"}
+	}
+	return found, err
+}
+
+// doubtful reports whether the damage may be of what is around a token. A good
+// token is never called damaged, at the price that some damage is not named.
+func (f *Found) doubtful(text string) bool {
+	strange := strings.Contains(text, "=") || strings.ContainsFunc(text, func(c rune) bool { return c >= 0x80 })
+	lines := strings.Contains(strings.TrimSpace(text), "\n")
+	return f.unsure || lines && f.Damage.Problem == problemFollowed || strange && f.Damage.Problem == problemForeign || f.Damage.Problem == problemEncoded && len(f.Undone) > 1
 }
 
 // read goes from the most certain form to the least.
@@ -180,13 +205,13 @@ func (r reading) whole(t *token.Token, raw string) Found {
 	signature := raw[strings.LastIndexByte(raw, '.')+1:]
 	return Found{
 		Token: t, Claims: &t.Claims, Algorithm: t.Algorithm, KeyID: t.KeyID,
-		Where: r.where, Undone: r.undone, Damage: signatureLength(t.Algorithm, signature), raw: raw,
+		Where: r.where, Undone: r.undone, Damage: signatureLength(t.Algorithm, signature), raw: raw, unsure: r.unsure,
 	}
 }
 
 // damaged reports what is left of a token.
 func (r reading) damaged(d *Damage, header, payload string) Found {
-	f := Found{Where: r.where, Undone: r.undone, Damage: d}
+	f := Found{Where: r.where, Undone: r.undone, Damage: d, unsure: r.unsure}
 	known := completeJSON(header)
 	if !known {
 		header = encode(`{"alg":"none"}`)

@@ -49,7 +49,7 @@ func continues(line string) bool {
 // may be as long, at the end of a line, as that of a shorter key.
 func upToWhole(lines []string) []string {
 	for n := len(lines); n > 1; n-- {
-		if wholeToken(strings.Trim(strings.Join(lines[:n], ""), "\"'`,;")) {
+		if wholeToken(strings.Trim(strings.Join(lines[:n], ""), "\"'`,;.")) {
 			return lines[:n]
 		}
 	}

@@ -93,6 +93,15 @@ func (t Templates) pathOf(gvk schema.GroupVersionKind, resource schema.GroupVers
 	return path, ok
 }
 
+// PathOf returns the path of the pod template in a kind: "" for a Pod itself, and
+// false for a kind without one.
+func (t Templates) PathOf(gvk schema.GroupVersionKind) (string, bool) {
+	if gvk.GroupKind() == (schema.GroupKind{Kind: "Pod"}) {
+		return "", true
+	}
+	return t.pathOf(gvk, schema.GroupVersionResource{})
+}
+
 // Has reports whether a kind is Pod or has a pod template.
 func (t Templates) Has(gvk schema.GroupVersionKind) bool {
 	_, ok := t.pathOf(gvk, schema.GroupVersionResource{})

@@ -207,7 +207,7 @@ func findings(t *testing.T, file, namespace string) (lines []string, objects int
 		lines = append(lines, fmt.Sprintf("%s %s: %s: %s", f.Action, f.Check, f.Subject.String(), f.About))
 	}
 	for _, p := range r.Provided {
-		lines = append(lines, p.Object+" by "+p.By)
+		lines = append(lines, p.Object.String()+" by "+p.By)
 	}
 	return lines, len(r.Objects)
 }

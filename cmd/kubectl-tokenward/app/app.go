@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tokenward.dev/tokenward/pkg/strictyaml"
+	"tokenward.dev/tokenward/pkg/version"
 )
 
 // The exit statuses of all commands.
@@ -22,10 +23,19 @@ const (
 	exitClean    = 0
 	exitFindings = 1 // findings, or cases that fail
 	exitFailed   = 2 // could not run
+	// exitIncomplete is for no finding, while something could not be read or judged.
+	exitIncomplete = 3
 )
 
 // errFindings ends a command that ran and found something. It has been told.
 var errFindings = errors.New("findings") //nolint:gochecknoglobals // an error to compare with
+
+// errIncomplete ends a command that has told of all it could, and not of everything;
+// errNothing one that could judge nothing. Both have been told.
+var (
+	errIncomplete = errors.New("incomplete")         //nolint:gochecknoglobals // an error to compare with
+	errNothing    = errors.New("nothing was judged") //nolint:gochecknoglobals // an error to compare with
+)
 
 // Main runs the command line and returns its exit status.
 func Main(ctx context.Context, args []string, out, errOut io.Writer) int {
@@ -40,7 +50,8 @@ func New(now func() time.Time) *cobra.Command {
 		Long: `Verify the tokens and Secrets that pods depend on.
 
 Exit status: 0 clean, 1 findings (or a token that is not valid, or a link that
-is broken), 2 could not run.`,
+is broken), 2 could not run, 3 no findings, but something could not be read.`,
+		Version:       version.Get().String(),
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl tokenward"},
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.ArbitraryArgs, // cobra's own error would repeat a token
@@ -55,6 +66,7 @@ is broken), 2 could not run.`,
 		_, err := fmt.Fprint(c.OutOrStderr(), usage(c))
 		return err
 	})
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newAuditCommand())
 	root.AddCommand(newCheckCommand())
 	root.AddCommand(newTestCommand())
@@ -75,6 +87,10 @@ func run(ctx context.Context, root *cobra.Command, args []string, in io.Reader, 
 		return exitClean
 	case errors.Is(err, errFindings):
 		return exitFindings
+	case errors.Is(err, errIncomplete):
+		return exitIncomplete
+	case errors.Is(err, errNothing):
+		return exitFailed
 	default:
 		_, _ = fmt.Fprintln(errOut, "error:", redact(err.Error()))
 		return exitFailed

@@ -46,7 +46,7 @@ func TestTestCommand(t *testing.T) {
 		{"no path", []string{"test"}, exitFailed, "", "give at least one case file or directory"},
 		{"a path that is not there", []string{"test", "/nonexistent"}, exitFailed, "0 passed, 0 failed, 1 could not be run\n", "1 errors"},
 		{"a directory without cases", []string{"test", t.TempDir()}, exitFailed, "", "there are no case files"},
-		{"a format that there is not", []string{"test", "-o", "xml", pass}, exitFailed, "", `--output: "xml" is none of json, junit, text`},
+		{"a format that there is not", []string{"test", "-o", "xml", pass}, exitFailed, "", `--output: "xml" is none of json, junit, table, text, yaml`},
 		{"a command that there is not", []string{"tset"}, exitFailed, "", `unknown command "tset"`},
 	}
 	for _, tt := range tests {

@@ -3,7 +3,9 @@ package app
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"tokenward.dev/tokenward/pkg/check"
+	"tokenward.dev/tokenward/pkg/makers"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policysource"
 	"tokenward.dev/tokenward/pkg/report"
@@ -20,17 +23,13 @@ import (
 // checkOptions are the flags of check.
 type checkOptions struct {
 	findingsFlags[*report.Report]
-	files, state, policyFiles []string
-	recursive, live           bool
-	cluster                   *genericclioptions.ConfigFlags
+	files, kustomizations, exclude []string
+	state, policyFiles, makers     []string
+	recursive, live, failUnjudged  bool
+	cluster                        *genericclioptions.ConfigFlags
 }
 
-func newCheckCommand() *cobra.Command {
-	o := &checkOptions{findingsFlags: findingsFlags[*report.Report]{formats: report.Formats()}}
-	command := &cobra.Command{
-		Use:   "check -f FILE",
-		Short: "Judge manifests before they reach a cluster",
-		Long: `Judge the pods and workloads in manifests: whether the Secrets, ConfigMaps and
+const checkLong = `Judge the pods and workloads in manifests: whether the Secrets, ConfigMaps and
 accounts that they depend on are there, and whether their tokens work.
 
 What is there is looked up in the manifests themselves, then in those of
@@ -44,9 +43,26 @@ judged as its pods will be: what a policy denies to pods is denied, whatever its
 templateAction.
 
 Secrets and ConfigMaps that something among the manifests makes, such as an
-ExternalSecret or a Certificate, count as present and are named.
+ExternalSecret or a Certificate, count as present and are named. Those of which
+that is only likely are named, too, and are no finding. "explain makers" has the
+table; --makers adds to it.
 
-Exit status: 0 nothing at or above --fail-on, 1 findings, 2 could not run.`,
+A file that can't be read is an error beside the report. Helm charts, templates
+and kustomizations are passed over by name; -k builds a kustomization.
+
+An annotation of a manifest accepts the findings of a check, with a reason:
+  accept.tokenward.dev/secret-exists: Terraform makes it
+
+Exit status: 0 nothing at or above --fail-on, 1 findings, 2 nothing could be
+judged, 3 no findings, but something could not be read (or, with
+--fail-on-unjudged, was not judged).`
+
+func newCheckCommand() *cobra.Command {
+	o := &checkOptions{findingsFlags: findingsFlags[*report.Report]{formats: report.Formats()}}
+	command := &cobra.Command{
+		Use:   "check -f FILE",
+		Short: "Judge manifests before they reach a cluster",
+		Long:  checkLong,
 		Example: `  # A directory of manifests, and those below it
   kubectl tokenward check -R -f deploy/
 
@@ -68,10 +84,14 @@ Exit status: 0 nothing at or above --fail-on, 1 findings, 2 could not run.`,
 	}
 	f := command.Flags()
 	f.StringArrayVarP(&o.files, "filename", "f", nil, "`file` or directory with manifests, or - for stdin (repeatable)")
+	f.StringArrayVarP(&o.kustomizations, "kustomize", "k", nil, "`directory` with a kustomization to build and judge (repeatable)")
+	f.StringArrayVar(&o.exclude, "exclude", nil, "`pattern` of paths to pass over, such as charts/ or **/test-*.yaml (repeatable)")
 	f.BoolVarP(&o.recursive, "recursive", "R", false, "also take what is below the directories")
 	f.StringArrayVar(&o.state, "cluster-state", nil, "`file` or directory with manifests of what the cluster has (repeatable)")
 	f.BoolVar(&o.live, "live", false, "look up in the cluster what the manifests do not have, and use its TokenPolicies")
 	f.StringArrayVar(&o.policyFiles, "policy-file", nil, "`file` with TokenPolicies to judge by, and by no others (repeatable)")
+	f.StringArrayVar(&o.makers, "makers", nil, "`file` with more of what makes Secrets and ConfigMaps (repeatable)")
+	f.BoolVar(&o.failUnjudged, "fail-on-unjudged", false, "exit with 3 also if something was passed over or not judged")
 	o.add(command)
 	o.cluster = addClusterFlags(command, true)
 	f.Lookup("namespace").Usage = "the namespace of manifests that name none; that of the kubeconfig, with --live, or default"
@@ -92,18 +112,39 @@ func (o *checkOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return write(r)
+	for i := range r.Errors {
+		cmd.PrintErrln("error:", redact(r.Errors[i].String()))
+	}
+	if len(r.Objects) == 0 {
+		options.Warn("nothing was judged: there is no pod and no workload in " + strings.Join(slices.Concat(o.files, o.kustomizations), ", "))
+	}
+	if err := write(r); err != nil {
+		return err
+	}
+	return o.incomplete(r)
+}
+
+// incomplete returns the error for what a report without findings leaves out.
+func (o *checkOptions) incomplete(r *report.Report) error {
+	unjudged := len(r.Unjudged)
+	switch {
+	case len(r.Objects) == 0 && len(r.Errors)+unjudged > 0:
+		return errNothing
+	case len(r.Errors) > 0, o.failUnjudged && (unjudged+len(r.PassedOver) > 0 || len(r.Objects) == 0):
+		return errIncomplete
+	}
+	return nil
 }
 
 func (o *checkOptions) options(cmd *cobra.Command) (*check.Options, error) {
-	if len(o.files) == 0 {
-		return nil, errors.New("check: give manifests by -f FILE, -f DIRECTORY, or -f - for stdin")
+	if len(o.files)+len(o.kustomizations) == 0 {
+		return nil, errors.New("check: give manifests by -f FILE, -f DIRECTORY, -k DIRECTORY, or -f - for stdin")
 	}
 	if slices.Contains(o.files, check.Stdin) && slices.Contains(o.state, check.Stdin) {
 		return nil, errors.New("--cluster-state: stdin is what -f reads")
 	}
 	out := &check.Options{
-		Manifests: check.Input{Paths: o.files, Recursive: o.recursive, Stdin: cmd.InOrStdin()},
+		Manifests: check.Input{Paths: o.files, Kustomizations: o.kustomizations, Exclude: o.exclude, Recursive: o.recursive, Stdin: cmd.InOrStdin()},
 		State:     check.Input{Paths: o.state, Recursive: true, Stdin: cmd.InOrStdin()},
 		Namespace: *o.cluster.Namespace,
 		Compiler:  policy.NewCompiler(policy.Checks()), Only: len(o.policyFiles) > 0, Now: time.Now(), Warn: warner(cmd),
@@ -112,6 +153,9 @@ func (o *checkOptions) options(cmd *cobra.Command) (*check.Options, error) {
 	if out.Templates, err = o.resources.Templates(); err != nil {
 		return nil, err
 	}
+	if out.Makers, err = readMakers(o.makers); err != nil {
+		return nil, fmt.Errorf("--makers: %w", err)
+	}
 	if out.Policies, err = policysource.Read(o.policyFiles, out.Compiler); err != nil {
 		return nil, fmt.Errorf("--policy-file: %w", err)
 	}
@@ -119,6 +163,23 @@ func (o *checkOptions) options(cmd *cobra.Command) (*check.Options, error) {
 		return out, noneOf(cmd.Flags())
 	}
 	return out, o.useCluster(cmd, out)
+}
+
+// readMakers returns the built-in table with the rows of files.
+func readMakers(files []string) (*makers.Table, error) {
+	var rows []makers.Row
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		more, err := makers.Parse(file, data)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
+	}
+	return makers.NewTable(rows...), nil
 }
 
 // noneOf refuses flags that say which cluster to ask, where none is asked.

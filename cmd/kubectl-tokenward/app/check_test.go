@@ -42,14 +42,15 @@ func TestCheckCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const table = `Pod default/web
-  in web.yaml:2
-  from shop/templates/web.yaml
-  WARN  secret-exists (line 7)
-        Secret "db" (spec.containers[0].envFrom[0].secretRef.name) is not among
-        the manifests: unless something else makes it, the container will wait
-        in CreateContainerConfigError. Create it, or correct the name.
-        - by TokenPolicy default
+	const table = `WARN  Secret default/db (secret-exists)
+      Secret "db" is not among the manifests: unless something else makes it,
+      the container will wait in CreateContainerConfigError. Create it, or
+      correct the name.
+      - Pod default/web
+        web.yaml:7:55: spec.containers[0].envFrom[0].secretRef.name
+        from shop/templates/web.yaml
+
+secret-exists             1 object, 1 finding
 
 1 object judged: 0 denied, 1 warned about, 0 recorded
 `
@@ -63,37 +64,37 @@ func TestCheckCommand(t *testing.T) {
 		{"a finding is a failure", []string{"-f", "web.yaml"}, "", exitFindings, table, ""},
 		{"unless a stronger one is asked for", []string{"-f", "web.yaml", "--fail-on", "deny"}, "", exitClean, table, ""},
 		{"or none", []string{"-f", "web.yaml", "--fail-on=None"}, "", exitClean, table, ""},
-		{"a policy makes it stronger", []string{"-f", "web.yaml", "--fail-on", "Deny", "--policy-file", "policy.yaml"}, "", exitFindings, "DENY  secret-exists", ""},
-		{"two files", []string{"-f", "web.yaml", "-f", "secret.yaml"}, "", exitClean, "1 object judged: nothing found\n", ""},
+		{"a policy makes it stronger", []string{"-f", "web.yaml", "--fail-on", "Deny", "--policy-file", "policy.yaml"}, "", exitFindings, "DENY  Secret default/db (secret-exists)", ""},
+		{"two files", []string{"-f", "web.yaml", "-f", "secret.yaml"}, "", exitClean, "1 object judged of 2 manifests: nothing found\n", ""},
 		{"what the cluster has", []string{"-f", "web.yaml", "--cluster-state", "all"}, "", exitClean, "1 object judged: nothing found\n", ""},
-		{"a directory, and not what is below it", []string{"-f", "all"}, "", exitFindings, "in all/web.yaml:2", ""},
+		{"a directory, and not what is below it", []string{"-f", "all"}, "", exitFindings, "all/web.yaml:7:55: spec", ""},
 		{"a directory with what is below it", []string{"-R", "-f", "all"}, "", exitClean, "nothing found", ""},
 		{"a file that is given twice counts once", []string{"-f", "web.yaml", "-f", "./web.yaml"}, "", exitFindings, "1 object judged", ""},
-		{"stdin", []string{"-f", "-"}, lacksSecret, exitFindings, "in stdin:2", ""},
+		{"stdin", []string{"-f", "-"}, lacksSecret, exitFindings, "stdin:7:55: spec", ""},
 		{"another namespace", []string{"-f", "web.yaml", "-n", "shop"}, "", exitFindings, "Pod shop/web", ""},
-		{"nothing but facts", []string{"-f", "secret.yaml"}, "", exitClean, "0 objects judged: nothing found", ""},
-		{"an object that is there twice is told", []string{"-f", "twice.yaml"}, "", exitClean, "0 objects judged",
+		{"nothing but facts", []string{"-f", "secret.yaml"}, "", exitClean, "Nothing was judged: there is no pod and no workload in 1 manifest\n", "warning: nothing was judged"},
+		{"nothing but facts, which is to fail", []string{"-f", "secret.yaml", "--fail-on-unjudged"}, "", exitIncomplete, "Nothing was judged", "warning: nothing was judged"},
+		{"an object that is there twice is told", []string{"-f", "twice.yaml"}, "", exitClean, "Nothing was judged",
 			"warning: twice.yaml:3: document 2: Secret default/db is in twice.yaml:1, too; the last one counts as a fact, all are judged"},
-		{"in a directory what is no manifest is passed over", []string{"-f", "values"}, "", exitFindings, "in values/web.yaml:2",
-			"warning: values/values.yaml:1: document 1: no manifest: apiVersion and kind must be given; passed over"},
-		{"a file that is none is an error", []string{"-f", "values/values.yaml"}, "", exitFailed, "", "error: values/values.yaml:1: document 1: no manifest: apiVersion and kind must be given"},
-		{"not YAML", []string{"-f", "broken.yaml"}, "", exitFailed, "", "error: broken.yaml:3: document 2: did not find expected node content"},
-		{"a template", []string{"-f", "chart"}, "", exitFailed, "", "chart/web.yaml seems to be a template: render it first, such as by helm template"},
-		{"a field of the wrong type", []string{"-f", "typo.yaml"}, "", exitFailed, "", "error: typo.yaml:1: document 1: not a Pod: "},
-		{"a file that is not there", []string{"-f", "gone.yaml"}, "", exitFailed, "", "error: stat gone.yaml: no such file or directory"},
+		{"in a directory what is no manifest is passed over", []string{"-f", "values"}, "", exitFindings, "values/web.yaml:7:55: spec",
+			"warning: values/values.yaml:1: no manifest: passed over; apiVersion and kind must be given"},
+		{"a file that is none is an error", []string{"-f", "values/values.yaml"}, "", exitFailed, "Nothing was judged; 1 error", "error: values/values.yaml:1: document 1: no manifest: apiVersion and kind must be given"},
+		{"not YAML", []string{"-f", "broken.yaml"}, "", exitFailed, "Nothing was judged; 2 errors", "error: broken.yaml:3: document 2: did not find expected node content"},
+		{"a template", []string{"-f", "chart"}, "", exitFailed, "", "warning: chart/web.yaml: a template: passed over; render it first, such as by helm template"},
+		{"a field of the wrong type", []string{"-f", "typo.yaml"}, "", exitFailed, "Nothing was judged: there is no pod and no workload in 1 manifest; 1 error", "error: typo.yaml:1: document 1: not a Pod: "},
+		{"a file that is not there", []string{"-f", "gone.yaml"}, "", exitFailed, "Nothing was judged; 1 error", "error: stat gone.yaml: no such file or directory"},
 		{"a directory without manifests", []string{"-f", "empty"}, "", exitFailed, "", "there are no manifests in empty"},
-		{"a kustomization is not built", []string{"-f", "kustom"}, "", exitFindings, "in kustom/web.yaml:2",
-			"warning: kustom/kustomization.yaml: a kustomization is not built here: what it makes is not known; use kubectl kustomize DIRECTORY | kubectl tokenward check -f -"},
+		{"a kustomization is not built", []string{"-f", "kustom"}, "", exitFailed, "", "warning: kustom: a kustomization, with 1 file of it: passed over; -k kustom builds it"},
 		{"a file with comments alone", []string{"-f", "comments.yaml"}, "", exitFailed, "", "error: there are no manifests in comments.yaml\n"},
-		{"a kind that is none", []string{"-f", "kind.yaml"}, "", exitFailed, "", "error: kind.yaml:2: document 1: kind: expected a string, found number"},
+		{"a kind that is none", []string{"-f", "kind.yaml"}, "", exitFailed, "1 error", "error: kind.yaml:2: document 1: kind: expected a string, found number"},
 		{"objects as jq prints them", []string{"-f", "-"}, `{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}}` + "\n" +
-			`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "db"}}]}]}}`, exitClean, "in stdin:2", ""},
-		{"what a manifest says does not control the terminal", []string{"-f", "-"}, strings.Repeat("---\napiVersion: v1\nkind: Secret\nmetadata: {name: \"a\\e[31mb\"}\n", 2), exitClean, "0 objects judged", `Secret default/a\x1b[31mb is in stdin:`},
+			`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "db"}}]}]}}`, exitClean, "stdin:2:72: spec", ""},
+		{"what a manifest says does not control the terminal", []string{"-f", "-"}, strings.Repeat("---\napiVersion: v1\nkind: Secret\nmetadata: {name: \"a\\e[31mb\"}\n", 2), exitClean, "Nothing was judged", `Secret default/a\x1b[31mb is in stdin:`},
 		{"no file", nil, "", exitFailed, "", "give manifests by -f FILE"},
 		{"a file without -f", []string{"web.yaml"}, "", exitFailed, "", `unexpected argument "web.yaml"; manifests are given by -f`},
 		{"a flag that there is not", []string{"-f", "web.yaml", "--fail"}, "", exitFailed, "", "unknown flag: --fail"},
 		{"an action that there is not", []string{"-f", "web.yaml", "--fail-on", "Error"}, "", exitFailed, "", `--fail-on: "Error" is none of Deny, Warn, Audit, None`},
-		{"a format that there is not", []string{"-f", "web.yaml", "-o", "xml"}, "", exitFailed, "", `--output: "xml" is none of json, junit, sarif, table, wide, yaml`},
+		{"a format that there is not", []string{"-f", "web.yaml", "-o", "xml"}, "", exitFailed, "", `--output: "xml" is none of github, gitlab, json, junit, sarif, table, text, wide, yaml`},
 		{"a cluster, but not asked", []string{"-f", "web.yaml", "--context", "prod"}, "", exitFailed, "", "--context: no cluster is asked without --live"},
 		{"a policy file that is no policy", []string{"-f", "web.yaml", "--policy-file", "secret.yaml"}, "", exitFailed, "", `--policy-file: secret.yaml:1: document 1: apiVersion: expected "tokenward.dev/v1alpha1"`},
 		{"a policy that is there twice", []string{"-f", "web.yaml", "--policy-file", "policy.yaml", "--policy-file", "policy.yaml"}, "", exitFailed, "", `TokenPolicy "p" is in policy.yaml, too`},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tokenward.dev/tokenward/pkg/makers"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/strictyaml"
 )
@@ -14,10 +15,11 @@ import (
 func newExplainCommand() *cobra.Command {
 	checks := policy.Checks()
 	return &cobra.Command{
-		Use:   "explain [CHECK]",
+		Use:   "explain [CHECK|makers]",
 		Short: "List the checks, or tell all about one",
 		Long: `List the checks with what they find and what they lead to by default, or tell
-all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.`,
+all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.
+"explain makers" lists what makes Secrets and ConfigMaps that no manifest has.`,
 		Example: `  kubectl tokenward explain
   kubectl tokenward explain token-valid`,
 		Args: cobra.MaximumNArgs(1),
@@ -33,6 +35,10 @@ all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.`
 				p.checks(checks)
 				return nil
 			}
+			if args[0] == makersWord {
+				p.makers()
+				return nil
+			}
 			for i := range checks {
 				if checks[i].ID == args[0] {
 					p.check(&checks[i])
@@ -44,8 +50,29 @@ all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.`
 	}
 }
 
+// makersWord is what explain takes beside the checks.
+const makersWord = "makers"
+
+// makers prints the table of makers.
+func (p *printer) makers() {
+	rows := makers.Sorted()
+	for i := range rows {
+		title := rows[i].Maker()
+		if rows[i].Likely {
+			title += ", likely"
+		}
+		p.line(p.paint(bold, title))
+		for _, line := range wrapped(rows[i].What(), width-2) {
+			p.line("  " + line)
+		}
+	}
+}
+
 func completions(checks []policy.Check, begun string) []string {
 	var out []string
+	if strings.HasPrefix(makersWord, begun) {
+		out = append(out, cobra.CompletionWithDesc(makersWord, "what makes Secrets and ConfigMaps"))
+	}
 	for i := range checks {
 		if strings.HasPrefix(checks[i].ID, begun) {
 			out = append(out, cobra.CompletionWithDesc(checks[i].ID, checks[i].Title))

@@ -127,8 +127,8 @@ func TestCompletion(t *testing.T) {
 		{"commands", []string{"tok"}, "token\t"},
 		{"checks", []string{"explain", "token-l"}, "token-long-lived\ta pod that uses"},
 		{"formats", []string{"token", "inspect", "-o", ""}, "table\njson\nyaml\n"},
-		{"formats of check", []string{"check", "-o", ""}, "json\njunit\nsarif\n"},
-		{"formats of audit", []string{"audit", "-o", ""}, "html\njson\n"},
+		{"formats of check", []string{"check", "-o", ""}, "github\ngitlab\njson\njunit\nsarif\n"},
+		{"formats of audit", []string{"audit", "-o", ""}, "github\ngitlab\nhtml\njson\n"},
 		{"actions", []string{"check", "--fail-on", ""}, "Deny\nWarn\nAudit\nNone\n"},
 	} {
 		if r := command(t, "", append([]string{"__complete"}, tt.args...)...); !strings.HasPrefix(r.out, tt.want) {

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,23 @@ import (
 // Lookup implements source.Store. It is not sure where no manifest speaks of the
 // object, so that it is only implied: present or absent.
 func (c *Cluster) Lookup(q *facts.Query, now time.Time) (f facts.Fact, told bool) {
+	return (&View{cluster: c}).Lookup(q, now)
+}
+
+// View is the cluster as one object sees it: of namesakes the one nearest to its
+// file counts.
+type View struct {
+	cluster    *Cluster
+	file, user string
+}
+
+// View returns the cluster as an object of a file, such as "Deployment shop/web",
+// sees it.
+func (c *Cluster) View(file, user string) *View { return &View{c, file, user} }
+
+// Lookup implements source.Store.
+func (v *View) Lookup(q *facts.Query, now time.Time) (f facts.Fact, told bool) {
+	c := v.cluster
 	switch {
 	case q.Kind == facts.TokenSecretsOf:
 		f = c.tokenSecretsOf(q)
@@ -28,18 +46,49 @@ func (c *Cluster) Lookup(q *facts.Query, now time.Time) (f facts.Fact, told bool
 		f = c.bundlesOf(q)
 		return c.orNotGiven(f), f.State != facts.Absent
 	}
-	o := c.objects[q.Object]
+	o := v.object(q.Object)
 	if told = o != nil; !told {
-		if by := c.provider(q.Object); by != "" {
-			return facts.Fact{State: facts.Present, Provided: by, Keys: unknownKeys(q.Keys), Contents: true, Fresh: true}, true
+		if product, ok := c.maker(q.Object, v.user); ok {
+			return facts.Fact{
+				State: facts.Present, Provided: product.By, Likely: product.Likely, Keys: unknownKeys(q.Keys), Contents: true, Fresh: true,
+			}, !product.Likely
 		}
 		o = implied(q.Object)
 	}
 	f = c.factOf(q, o)
+	if told && o.state == facts.Present {
+		c.fill(&f, q, len(o.keys) == 0, v.user)
+	}
 	if !told {
 		f = c.orNotGiven(f)
 	}
 	return f, told
+}
+
+// object returns an object; of several that of the file which has most directories
+// in common with the view's, and among those the last.
+func (v *View) object(id facts.Object) *object {
+	best := v.cluster.objects[id]
+	if best == nil || len(v.cluster.namesakes[id]) == 0 {
+		return best
+	}
+	for _, o := range slices.Backward(v.cluster.namesakes[id]) {
+		if inCommon(o.file, v.file) > inCommon(best.file, v.file) {
+			best = o
+		}
+	}
+	return best
+}
+
+// inCommon counts the directories that two files are both in; the same file is
+// nearer than any other.
+func inCommon(a, b string) int {
+	x, y := strings.Split(filepath.ToSlash(a), "/"), strings.Split(filepath.ToSlash(b), "/")
+	n := 0
+	for n < len(x) && n < len(y) && x[n] == y[n] {
+		n++
+	}
+	return n
 }
 
 func (c *Cluster) orNotGiven(f facts.Fact) facts.Fact {

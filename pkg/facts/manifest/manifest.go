@@ -4,8 +4,8 @@
 // Every namespace that is named exists, and so do its account "default" and its
 // ConfigMap "kube-root-ca.crt", unless they are declared absent.
 //
-// It is pure. It imports packages facts, reference, strictyaml and token, and
-// nothing else of ours.
+// It is pure. It imports packages facts, makers, reference, strictyaml, token and
+// workload, and nothing else of ours.
 package manifest
 
 import (
@@ -24,9 +24,11 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/makers"
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/strictyaml"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/workload"
 )
 
 // rootCA is the ConfigMap in which every namespace has the API server's CA.
@@ -35,14 +37,24 @@ const rootCA = "kube-root-ca.crt"
 // Cluster is a cluster that manifests describe. The zero value is empty.
 type Cluster struct {
 	objects map[facts.Object]*object
-	// provided tells what will make an object that is not among the manifests; in
-	// all namespaces where the object has none.
-	provided map[facts.Object]string
+	// namesakes are further objects of the same name, of other files.
+	namesakes map[facts.Object][]*object
+	// made and filled tell what will make an object, or add keys to one; in all
+	// namespaces where the object has none.
+	made, filled map[facts.Object]makers.Product
+	// pending has yet to be looked at for programs; scanned has been.
+	pending []func(*makers.Programs)
+	scanned *makers.Programs
 	// Namespace of objects that name none; "default" if empty.
 	Namespace string
 	// Given is set where the manifests are not all that there is: what they do not
 	// have is absent with facts.NotGiven.
 	Given bool
+	// Makers is the table of what makes objects; the built-in one if nil.
+	Makers *makers.Table
+	// Programs is set where also the programs of pods, by Templates, make something.
+	Programs  bool
+	Templates workload.Templates
 	// Keys are what the API server accepts tokens by; nil where that is unknown.
 	Keys *token.KeySet
 	// FirstMet and LastPublished are the history of key ids that are not among Keys:
@@ -52,6 +64,7 @@ type Cluster struct {
 }
 
 type object struct {
+	file   string // that it was read from
 	state  facts.State
 	keys   map[string]struct{}
 	binary []string // those in binaryData, sorted
@@ -119,17 +132,15 @@ type content struct {
 }
 
 // Add adds one object, given as JSON.
-func (c *Cluster) Add(manifest []byte) error { return c.add(manifest, metav1.TypeMeta{}) }
+func (c *Cluster) Add(manifest []byte) error { return c.AddFrom("", manifest) }
 
-// itemType is what the items of a typed list are that do not say it.
-func (in *content) itemType() metav1.TypeMeta {
-	if in.Kind == "List" {
-		return metav1.TypeMeta{}
-	}
-	return metav1.TypeMeta{APIVersion: in.APIVersion, Kind: strings.TrimSuffix(in.Kind, "List")}
+// AddFrom adds one object of a file. For what else is in the file it comes before
+// its namesakes of other files.
+func (c *Cluster) AddFrom(file string, manifest []byte) error {
+	return c.add(file, manifest, metav1.TypeMeta{})
 }
 
-func (c *Cluster) add(manifest []byte, otherwise metav1.TypeMeta) error {
+func (c *Cluster) add(file string, manifest []byte, otherwise metav1.TypeMeta) error {
 	in := content{TypeMeta: otherwise}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(manifest, &in); err != nil {
 		return fmt.Errorf("not a manifest: %w", err)
@@ -139,15 +150,13 @@ func (c *Cluster) add(manifest []byte, otherwise metav1.TypeMeta) error {
 	}
 	if strings.HasSuffix(in.Kind, "List") && in.Metadata.Name == "" {
 		for i, item := range in.Items {
-			if err := c.add(item, in.itemType()); err != nil {
-				return fmt.Errorf("items[%d]: %w", i, err)
+			if err := c.add(file, item, typeOf(&in)); err != nil {
+				return itemError(i, err)
 			}
 		}
 		return nil
 	}
-	if err := c.provide(&in); err != nil {
-		return fmt.Errorf("%s %s: %w", in.Kind, in.Metadata.Name, err)
-	}
+	c.provide(&in, manifest)
 	kind, ok := kindOf(&in.TypeMeta)
 	if !ok {
 		return nil
@@ -171,6 +180,7 @@ func (c *Cluster) add(manifest []byte, otherwise metav1.TypeMeta) error {
 			return fmt.Errorf("%s: %w", id, err)
 		}
 	}
+	o.file = file
 	c.put(id, o)
 	return nil
 }
@@ -254,6 +264,12 @@ func orNull(raw json.RawMessage) json.RawMessage {
 func (c *Cluster) put(id facts.Object, o *object) {
 	if c.objects == nil {
 		c.objects = map[facts.Object]*object{}
+	}
+	if known := c.objects[id]; known != nil && known.file != o.file {
+		if c.namesakes == nil {
+			c.namesakes = map[facts.Object][]*object{}
+		}
+		c.namesakes[id] = append(c.namesakes[id], known)
 	}
 	c.objects[id] = o
 }
