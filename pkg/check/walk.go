@@ -26,7 +26,6 @@ type walk struct {
 	recursive   bool
 	directories bool // at least one was given
 	files       []file
-	seen        map[string]bool
 	// listed are the files that a kustomization is made of, by their whole paths.
 	listed map[string]bool
 	// kustomizations that were met, with how many files were passed over for each.

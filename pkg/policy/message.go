@@ -120,7 +120,7 @@ func whyText(why facts.Why) string {
 		return "Tokenward's own token is refused"
 	case facts.TooManyLookups:
 		return "too many look-ups in this namespace just now: try again"
-	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed, facts.Unsettled, facts.TooManyReferences:
+	case facts.Timeout, facts.Forbidden, facts.Throttled, facts.Failed, facts.NotServed, facts.Unsettled, facts.NotIndexed, facts.TooManyReferences:
 	}
 	return string(why)
 }
@@ -141,7 +141,7 @@ func whyCure(why facts.Why) string {
 		return "Refer to fewer objects."
 	case facts.TooManyLookups:
 		return "A namespace may ask for only so much in a second."
-	case facts.NoReason, facts.Timeout, facts.Throttled, facts.Failed, facts.Unsettled:
+	case facts.NoReason, facts.Timeout, facts.Throttled, facts.Failed, facts.Unsettled, facts.NotIndexed:
 	}
 	return "Try again; if it stays so, see Tokenward's log."
 }

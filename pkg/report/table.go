@@ -93,7 +93,7 @@ func (t *text) block(b *block) {
 	told, remarked := "", ""
 	for i, f := range b.results {
 		if i == maxUsers && len(b.results) > maxUsers+1 {
-			fmt.Fprintf(t, "        and %d more (-o wide lists them)\n", len(b.results)-maxUsers)
+			_, _ = fmt.Fprintf(t, "        and %d more (-o wide lists them)\n", len(b.results)-maxUsers)
 			break
 		}
 		if message := f.withoutPath(); message != told {
@@ -181,7 +181,7 @@ func (t *text) byCheck(r *Report) {
 			}
 		}
 		if n > 0 {
-			fmt.Fprintf(t, "%-25s %s, %s\n", c.ID, plural(len(objects), "object"), plural(n, "finding"))
+			_, _ = fmt.Fprintf(t, "%-25s %s, %s\n", c.ID, plural(len(objects), "object"), plural(n, "finding"))
 			told = true
 		}
 	}

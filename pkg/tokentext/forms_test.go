@@ -52,7 +52,7 @@ func encodedForms() []form {
 			}
 			return base64.StdEncoding.EncodeToString(b.Bytes())
 		}},
-		{"gzip in base64", func(t string) string { return zipped(t) }},
+		{"gzip in base64", zipped},
 		{"a Helm release in a Secret", func(t string) string {
 			return "apiVersion: v1\nkind: Secret\nmetadata: {name: sh.helm.release.v1.web.v1, namespace: shop}\ntype: helm.sh/release.v1\ndata:\n  release: " + std(zipped(`{"manifest":`+strconv.Quote(secret(t))+`}`)) + "\n"
 		}},

@@ -106,7 +106,7 @@ func (c *candidate) wholes() []Found {
 	seen := map[string]bool{}
 	add := func(words []string, undone ...string) {
 		for _, word := range words {
-			r, plain := c.reading.undid(undone...).alphabet(word)
+			r, plain := c.undid(undone...).alphabet(word)
 			if t, err := token.Parse([]byte(plain)); err == nil && wholeToken(plain) && !seen[plain] {
 				seen[plain] = true
 				all = append(all, r.whole(t, plain))
@@ -174,7 +174,7 @@ func (c *candidate) undo() []candidate {
 	var all []candidate
 	add := func(text string, undone ...string) {
 		if text != c.text {
-			all = append(all, candidate{text: text, reading: c.reading.undid(undone...)})
+			all = append(all, candidate{text: text, reading: c.undid(undone...)})
 		}
 	}
 	plain, undone := clean(c.text)
@@ -215,16 +215,16 @@ func (c *candidate) decoded() []candidate {
 		switch {
 		case bytes.HasPrefix(inside, []byte("\x1f\x8b")):
 			if text, ok := unzip(inside); ok {
-				all = append(all, candidate{text: text, reading: c.reading.undid(undoneBase64, undoneGzip)})
+				all = append(all, candidate{text: text, reading: c.undid(undoneBase64, undoneGzip)})
 			}
 		case len(inside) >= shortest && printable(inside) == len(inside):
-			all = append(all, candidate{text: string(inside), reading: c.reading.undid(undoneBase64)})
+			all = append(all, candidate{text: string(inside), reading: c.undid(undoneBase64)})
 			if _, password, ok := strings.Cut(string(inside), ":"); ok && !strings.ContainsAny(password, "\n \"") {
-				all = append(all, candidate{text: password, reading: c.reading.undid(undoneBase64, undonePassword)})
+				all = append(all, candidate{text: password, reading: c.undid(undoneBase64, undonePassword)})
 			}
 		case bytes.HasPrefix(inside, []byte{0xff, 0xfe}) || bytes.HasPrefix(inside, []byte{0xfe, 0xff}):
 			text, undone := decodeText(inside)
-			all = append(all, candidate{text: text, reading: c.reading.undid(append([]string{undoneBase64}, undone...)...)})
+			all = append(all, candidate{text: text, reading: c.undid(append([]string{undoneBase64}, undone...)...)})
 		}
 	}
 	return all
@@ -244,7 +244,7 @@ func (c *candidate) fields() []candidate {
 	var all []candidate
 	var inside string
 	if json.Unmarshal([]byte(strings.TrimSpace(c.text)), &inside) == nil {
-		return []candidate{{text: inside, reading: c.reading.undid(undoneJSON)}}
+		return []candidate{{text: inside, reading: c.undid(undoneJSON)}}
 	}
 	if !strings.ContainsAny(c.text, ":{[") {
 		return nil
@@ -261,7 +261,7 @@ func (c *candidate) fields() []candidate {
 		}
 		leaves(o, "", func(key, text string) {
 			if len(text) >= shortest && text != c.text {
-				r := c.reading.undid(undoneField)
+				r := c.undid(undoneField)
 				if r.where = where; where != "" && c.where == "" {
 					r.where += keyed(key)
 				}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -270,5 +269,3 @@ func (a *api) keysOf(body func(w io.Writer)) {
 	hostile := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { body(w) })
 	a.jwks.Store(&hostile)
 }
-
-func huge(bits int) string { return new(big.Int).Lsh(big.NewInt(1), uint(bits)).Text(62) }

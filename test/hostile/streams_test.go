@@ -70,7 +70,7 @@ func streams() []row {
 	// on runs an attack on some connections at a time, each until it fails or ends, and
 	// holds them.
 	on := func(name string, n int, hold time.Duration, attack func(c *h2) error, settings ...http2.Setting) row {
-		return row{name: name, within: hold + 4*time.Second, run: func(t *testing.T, x *target) {
+		return row{name: name, within: hold + 4*time.Second, run: func(_ *testing.T, x *target) {
 			done := make(chan struct{})
 			for i := range n {
 				go func() {
@@ -183,7 +183,7 @@ func streams() []row {
 			}
 			return err
 		}),
-		on("a header that decompresses to gigabytes", 2, 0, repeat(200, func(c *h2, i int) error {
+		on("a header that decompresses to gigabytes", 2, 0, repeat(200, func(c *h2, _ int) error {
 			fields := []hpack.HeaderField{{Name: "a", Value: strings.Repeat("x", 3500)}}
 			for range 2000 { // each is a byte that stands for the first
 				fields = append(fields, fields[0])

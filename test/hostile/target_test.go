@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -151,7 +150,7 @@ func start(t *testing.T, a *api, policies string, flags ...string) *target {
 	go func() { x.exited <- x.command.Wait() }()
 	t.Cleanup(func() {
 		_ = x.command.Process.Kill()
-		<-x.exited
+		_ = <-x.exited // how does not matter
 		if t.Failed() {
 			t.Logf("end of the log:\n%s", x.log)
 		}
@@ -219,25 +218,6 @@ func (x *target) cpu() time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// metric returns the sum of the series of a name.
-func (x *target) metric(name string) float64 {
-	response, err := http.Get(x.metrics)
-	if err != nil {
-		return 0
-	}
-	text, _ := io.ReadAll(response.Body)
-	_ = response.Body.Close()
-	sum := 0.0
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, name) {
-			fields := strings.Fields(line)
-			v, _ := strconv.ParseFloat(fields[len(fields)-1], 64)
-			sum += v
-		}
-	}
-	return sum
-}
-
 // dial opens a TLS connection that speaks a protocol.
 func (x *target) dial(protocol string) (*tls.Conn, error) { return x.dialFrom("127.0.0.1", protocol) }
 
@@ -286,7 +266,7 @@ func runOnce(t *testing.T, args ...string) (ended bool, peak int, log string) {
 		_ = response.Body.Close()
 		if response.StatusCode == http.StatusOK {
 			_ = c.Process.Kill()
-			<-exited
+			_ = <-exited
 			return false, peak, text.String()
 		}
 	}

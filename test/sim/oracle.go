@@ -136,7 +136,7 @@ func (w *world) judgeToken(t *token, inTokenSecret bool, out *truth) {
 		if holder == nil || string(holder.data["token"]) != t.text || holder.labels[invalidSinceKey] != "" {
 			out.isBad(badToken)
 		}
-	} else if left := t.expires.Sub(time.Now()); left < -time.Minute-2*time.Second {
+	} else if left := time.Until(t.expires); left < -time.Minute-2*time.Second {
 		out.isBad(badToken) // the API server takes it for a minute more
 	} else if left < 0 {
 		out.good = false

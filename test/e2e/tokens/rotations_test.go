@@ -81,7 +81,7 @@ func (r *rotating) rotate(t *testing.T, n int) {
 	reissued := r.random.IntN(2) == 0
 	for i, slot := range r.random.Perm(len(r.slots)) {
 		if i > 0 {
-			r.pause(keyRefresh) // one API server has the new key, the other one the old
+			r.pause() // one API server has the new key, the other one the old
 		}
 		r.serve(t, slot, fresh)
 		if i == 0 && reissued && len(r.slots) > 1 {
@@ -92,9 +92,9 @@ func (r *rotating) rotate(t *testing.T, n int) {
 	died := time.Now()
 	r.reissue(t, fresh)
 	r.deaths.Go(func() { r.watchDeath(t, left, died) })
-	r.pause(keyRefresh)
+	r.pause()
 	r.mustHold(t, "robot")
-	r.pause(keyRefresh)
+	r.pause()
 	r.mustHold(t, "robot")
 }
 
@@ -102,14 +102,14 @@ func (r *rotating) visit(t *testing.T, do func(slot int)) {
 	t.Helper()
 	for i, slot := range r.random.Perm(len(r.slots)) {
 		if i > 0 {
-			r.pause(keyRefresh)
+			r.pause()
 		}
 		do(slot)
 	}
 }
 
-// pause is some time around the given one.
-func (r *rotating) pause(d time.Duration) { time.Sleep(d/2 + rand.N(d)) }
+// pause is some time around that between two refreshes.
+func (r *rotating) pause() { time.Sleep(keyRefresh/2 + rand.N(keyRefresh)) }
 
 // reissue puts a token that all API servers accept into the Secret of the robot, and
 // creates a pod at once: by an API server, and in reviews by each replica.
