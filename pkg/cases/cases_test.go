@@ -31,7 +31,7 @@ func TestCorpus(t *testing.T) {
 }
 
 // Every check has cases that pass, that fail (for what is absent, or for what is
-// there and wrong), and that don't know.
+// there and wrong), and that don't know, unless the pod alone says it all.
 func TestEveryCheckIsShown(t *testing.T) {
 	checks := policy.Checks()
 	for i := range checks {
@@ -62,7 +62,7 @@ func TestEveryCheckIsShown(t *testing.T) {
 			}
 		}
 		for _, kind := range []string{"pass", "fail", "unknown"} {
-			if !seen[kind] {
+			if !seen[kind] && (kind != "unknown" || checks[i].Needs != nil) {
 				t.Errorf("%s: no case shows %q", id, kind)
 			}
 		}
