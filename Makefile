@@ -90,6 +90,7 @@ generate: bin/tools/controller-gen ## Write all generated files anew
 	bin/tools/controller-gen object crd paths=./pkg/apis/... output:crd:dir=config/crd
 	go run ./hack/checkdocs docs/checks
 	go run ./hack/clidocs docs/cli
+	go run ./hack/casedocs test/cases/compositions docs/compositions.md
 	cp config/crd/*.yaml $(CHART)/files/
 	go run ./hack/chartdocs $(CHART)
 
