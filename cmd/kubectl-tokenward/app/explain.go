@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,12 +15,17 @@ import (
 func newExplainCommand() *cobra.Command {
 	checks := policy.Checks()
 	return &cobra.Command{
-		Use:   "explain [CHECK]",
-		Short: "List the checks, or tell all about one",
+		Use:   "explain [CHECK|tokenpolicy[.FIELD]|default-policy]",
+		Short: "List the checks, or tell all about one, or about policies",
 		Long: `List the checks with what they find and what they lead to by default, or tell
-all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.`,
+all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.
+
+tokenpolicy lists the fields of a TokenPolicy with examples; default-policy
+prints the built-in policy, ready to be changed and applied.`,
 		Example: `  kubectl tokenward explain
-  kubectl tokenward explain token-valid`,
+  kubectl tokenward explain token-valid
+  kubectl tokenward explain tokenpolicy.spec.exemptions
+  kubectl tokenward explain default-policy > default.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -32,6 +38,12 @@ all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.`
 			if len(args) == 0 {
 				p.checks(checks)
 				return nil
+			}
+			switch kind, field, _ := strings.Cut(args[0], "."); {
+			case kind == explainPolicy:
+				return p.tokenPolicy(field)
+			case args[0] == explainDefault:
+				return p.defaultPolicy()
 			}
 			for i := range checks {
 				if checks[i].ID == args[0] {
@@ -46,6 +58,12 @@ all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.`
 
 func completions(checks []policy.Check, begun string) []string {
 	var out []string
+	for word, title := range map[string]string{explainPolicy: "the fields of a TokenPolicy", explainDefault: "the built-in policy"} {
+		if strings.HasPrefix(word, begun) {
+			out = append(out, cobra.CompletionWithDesc(word, title))
+		}
+	}
+	slices.Sort(out)
 	for i := range checks {
 		if strings.HasPrefix(checks[i].ID, begun) {
 			out = append(out, cobra.CompletionWithDesc(checks[i].ID, checks[i].Title))
