@@ -76,9 +76,10 @@ sim-mutants: ## Put each defect of test/sim/mutants back and see that the simula
 	go test ./test/sim -count=1 -v -timeout=0 -run '^TestMutants$$' -mutants
 
 .PHONY: verify
-verify: bin/tools/golangci-lint verify-chart ## Lint, and check that generated files are fresh
+verify: bin/tools/golangci-lint verify-chart ## Lint; check that generated files are fresh and that the API takes nothing away
 	bin/tools/golangci-lint run ./...
 	hack/verify-generated.sh
+	hack/verify-api.sh
 
 .PHONY: verify-chart
 verify-chart: bin/tools/helm bin/tools/helm-unittest ## Lint the chart and run its unit tests
