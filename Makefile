@@ -75,6 +75,12 @@ sim: ## Simulate replicas, API servers, keys and faults: SEEDS (1000) runs in vi
 sim-mutants: ## Put each defect of test/sim/mutants back and see that the simulator catches it (20 minutes)
 	go test ./test/sim -count=1 -v -timeout=0 -run '^TestMutants$$' -mutants
 
+ROTATIONS ?= 200
+
+.PHONY: test-rotations
+test-rotations: cluster-newest bin/tools/helm ## Change the signing keys of real API servers ROTATIONS (200) times, of one and of two behind a balancer (30 minutes)
+	KUBEBUILDER_ASSETS=$(call assets,$(NEWEST)) ROTATIONS=$(ROTATIONS) go test -count=1 -v -timeout=0 ./test/e2e/tokens -run "^TestRotations"
+
 .PHONY: verify
 verify: bin/tools/golangci-lint verify-chart ## Lint; check that generated files are fresh and that the API takes nothing away
 	bin/tools/golangci-lint run ./...

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -54,12 +55,25 @@ func NewClient(config *rest.Config, reducer Reducer) (*Client, error) {
 // Get reads an object. contents asks for what it holds, too. The error is the
 // API server's; see Unanswered.
 func (c *Client) Get(ctx context.Context, o facts.Object, contents bool) (*Object, error) {
+	if !mayExist(o) { // nobody need be asked
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: string(o.Kind)}, o.Name)
+	}
 	found, err := c.get(ctx, o, contents)
 	if err != nil {
 		return nil, err
 	}
 	found.Contents = found.Contents || contents // of the other kinds metadata is all that counts
 	return found, nil
+}
+
+// mayExist reports whether an object can have that name: API servers take no other.
+func mayExist(o facts.Object) bool {
+	switch o.Kind {
+	case reference.Secret, reference.ConfigMap, reference.ServiceAccount, reference.SecretProviderClass, facts.Namespace:
+		return len(o.Name) <= validation.DNS1123SubdomainMaxLength && len(validation.IsDNS1123Subdomain(o.Name)) == 0
+	default:
+		return true
+	}
 }
 
 func (c *Client) get(ctx context.Context, o facts.Object, contents bool) (*Object, error) {

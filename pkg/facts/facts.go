@@ -62,6 +62,9 @@ const (
 	// NotGiven says of what is absent that it is not among the manifests at hand,
 	// which are not all that there is.
 	NotGiven Why = "not given"
+	// NotIndexed says of what is absent that an index lacks it, and that nobody has
+	// confirmed that: see Query.IfIndexed.
+	NotIndexed Why = "not indexed"
 )
 
 // IsCallersDoing reports whether the caller brought it about that something is
@@ -129,6 +132,11 @@ type Query struct {
 	// Generation is that of the keys and certificates, at least, by which a Secret
 	// must be judged: see Fact.
 	Generation uint64
+	// IfIndexed takes the word of an index that there is no such object: whoever asks
+	// so looks only into what is there, and refuses nothing for it.
+	IfIndexed bool
+	// Asker is the namespace on whose behalf it is asked. Its share pays for a read.
+	Asker string
 }
 
 // WantsContents reports whether metadata alone can't answer the query.
@@ -216,9 +224,12 @@ func (f *Fact) Known() bool {
 // Asked reports whether anybody has looked the object up.
 func (f *Fact) Asked() bool { return f.State != Unknown || f.Why != NoReason }
 
-// answers reports whether the fact settles the query, be it with "unknown".
-func (f *Fact) answers(q *Query) bool {
-	if f.State == Absent || (f.State == Unknown && f.Asked()) {
+// Settles reports whether the fact settles the query, be it with "unknown".
+func (f *Fact) Settles(q *Query) bool {
+	if f.State == Absent {
+		return f.Why != NotIndexed || q.IfIndexed
+	}
+	if f.State == Unknown && f.Asked() {
 		return true
 	}
 	if f.State != Present || (q.Contents && !f.Contents) || (q.Fresh && !f.Fresh) || f.Generation < q.Generation {

@@ -4,6 +4,8 @@ import "slices"
 
 // Queries gathers queries, one for each object: what is asked of it adds up.
 type Queries struct {
+	// Asker is that of all queries.
+	Asker  string
 	List   []Query
 	places map[Object]int          // once there are many
 	keys   map[int]map[string]bool // of a query in the list, once it has many
@@ -17,11 +19,15 @@ func (q *Queries) Ask(query Query) {
 	if query.Name == "" && query.SignerName == "" {
 		return
 	}
+	if q.Asker != "" {
+		query.Asker = q.Asker
+	}
 	if i := q.place(&query.Object); i >= 0 {
 		known := &q.List[i]
 		q.addKeys(i, query.Keys)
 		known.Contents, known.Fresh = known.Contents || query.Contents, known.Fresh || query.Fresh
 		known.Generation = max(known.Generation, query.Generation)
+		known.IfIndexed = known.IfIndexed && query.IfIndexed
 		return
 	}
 	q.List = append(q.List, query)

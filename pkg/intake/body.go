@@ -66,7 +66,7 @@ func (v *Visit) grow(body []byte, announced int64) ([]byte, error) {
 			return body, err
 		}
 	} else if len(v.release) == 0 {
-		if err := v.wait(v.gate.large, 1, "a large body"); err != nil {
+		if err := v.waitForBody(); err != nil {
 			return body, err
 		}
 		if err := v.hold(0); err != nil {

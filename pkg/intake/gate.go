@@ -9,6 +9,7 @@ package intake
 import (
 	"container/list"
 	"context"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -42,6 +43,10 @@ const MinBytes = 2 * (2*MaxBody + 4<<20)
 // rest is for what a review says around them: the user with its groups, and names.
 const MaxBody = 20 << 20
 
+// MaxWaiting is how many large bodies may wait for their turn at a time. While they
+// do, nobody reads what comes of them.
+const MaxWaiting = 4
+
 const (
 	// maxVisits bounds the requests that are read, wait, are judged or answered.
 	maxVisits = 512
@@ -50,7 +55,7 @@ const (
 	// smallWeight and mediumWeight are up to where a request is small, or medium.
 	smallWeight, mediumWeight = 1 << 20, 8 << 20
 	// smallBody is up to where a body is read before it has a turn.
-	smallBody = 256 << 10
+	smallBody = 1 << 20
 )
 
 // stage is what a request is at.
@@ -71,9 +76,10 @@ type Gate struct {
 	// size; large is for one review at a time.
 	turns, small, medium, large *semaphore.Weighted
 
-	mu     sync.Mutex
-	visits *list.List // of *Visit, by arrival
-	held   int64      // bytes of bodies that have no turn yet
+	mu      sync.Mutex
+	visits  *list.List // of *Visit, by arrival
+	held    int64      // bytes of bodies that have no turn yet
+	stalled int        // large bodies that wait for their turn
 }
 
 // New returns a Gate.
@@ -90,6 +96,7 @@ func (g *Gate) MaxWeight() int64 { return g.limits.Bytes / 2 }
 // Visit is a request from its first byte to its answer.
 type Visit struct {
 	gate    *Gate
+	address string // of the client, without its port
 	control *http.ResponseController
 	until   time.Time // when it must have arrived, and have its turn
 	ctx     context.Context
@@ -105,7 +112,8 @@ type Visit struct {
 }
 
 // Enter begins a visit. It must have arrived, and have its turn, by a time. Where
-// there is no room, the oldest visit that is not being judged ends.
+// there is no room, a visit ends from the address that has most: the oldest that is not
+// being judged.
 func (g *Gate) Enter(w http.ResponseWriter, r *http.Request, until time.Time) (*Visit, error) {
 	fields := 0
 	for _, values := range r.Header {
@@ -114,14 +122,14 @@ func (g *Gate) Enter(w http.ResponseWriter, r *http.Request, until time.Time) (*
 	if fields > maxFields {
 		return nil, refusal(TooManyHeaders, "the request has %d header fields, of at most %d", fields, maxFields)
 	}
-	v := &Visit{gate: g, control: http.NewResponseController(w), until: until}
+	v := &Visit{gate: g, address: addressOf(r.RemoteAddr), control: http.NewResponseController(w), until: until}
 	v.ctx, v.cancel = context.WithDeadline(r.Context(), until)
 	// Without a deadline a body that never ends would hold the connection. An error
 	// means that the transport has none, as in unit tests.
 	_ = v.control.SetReadDeadline(until)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.visits.Len() >= maxVisits && !g.makeRoom(oldest) {
+	if g.visits.Len() >= maxVisits && !g.makeRoom(one) {
 		v.cancel()
 		return nil, refusal(Busy, "there are %d requests at once", maxVisits)
 	}
@@ -170,11 +178,20 @@ func (g *Gate) forget(v *Visit) {
 	v.held = 0
 }
 
-// makeRoom ends the visit that an order puts first, if any can be ended.
-func (g *Gate) makeRoom(first func(a, b *Visit) bool) bool {
+// makeRoom ends a visit that is not being judged, if there is any: of those from the
+// address that has most the one that has most, or else the oldest.
+func (g *Gate) makeRoom(has func(*Visit) int64) bool {
+	sums, most := map[string]int64{}, ""
+	for e := g.visits.Front(); e != nil; e = e.Next() {
+		if v, ok := e.Value.(*Visit); ok && v.stage != judging {
+			if sums[v.address] += has(v); most == "" || sums[v.address] > sums[most] {
+				most = v.address
+			}
+		}
+	}
 	var victim *Visit
 	for e := g.visits.Front(); e != nil; e = e.Next() {
-		if v, ok := e.Value.(*Visit); ok && v.stage != judging && (victim == nil || first(v, victim)) {
+		if v, ok := e.Value.(*Visit); ok && v.stage != judging && v.address == most && (victim == nil || has(v) > has(victim)) {
 			victim = v
 		}
 	}
@@ -194,9 +211,17 @@ func (g *Gate) makeRoom(first func(a, b *Visit) bool) bool {
 	return true
 }
 
-// oldest and heaviest are orders for makeRoom, which goes by arrival.
-func oldest(_, _ *Visit) bool   { return false }
-func heaviest(a, b *Visit) bool { return a.held > b.held }
+// What there may be too much of.
+func one(*Visit) int64       { return 1 }
+func bytesOf(v *Visit) int64 { return v.held }
+
+func addressOf(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		return remote
+	}
+	return host
+}
 
 // hold puts down that the body of a visit has come to need more bytes, and makes
 // others leave if there is no room for them.
@@ -210,7 +235,7 @@ func (v *Visit) hold(bytes int64) error {
 	g.held += bytes - v.held
 	v.held = bytes
 	for g.held > g.limits.Bytes/6 {
-		g.makeRoom(heaviest)
+		g.makeRoom(bytesOf)
 		if v.cut {
 			return v.cutOff()
 		}
@@ -220,6 +245,28 @@ func (v *Visit) hold(bytes int64) error {
 
 func (*Visit) cutOff() error {
 	return refusal(Busy, "there are too many requests at once, and this one held much, or for long")
+}
+
+// waitForBody waits for the turn of a large body.
+func (v *Visit) waitForBody() error {
+	g := v.gate
+	if g.large.TryAcquire(1) {
+		v.release = append(v.release, func() { g.large.Release(1) })
+		return nil
+	}
+	g.mu.Lock()
+	g.stalled++
+	many := g.stalled > MaxWaiting
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.stalled--
+	}()
+	if many {
+		return refusal(Busy, "there are too many large bodies at once")
+	}
+	return v.wait(g.large, 1, "a large body")
 }
 
 // wait waits for a share of something.

@@ -106,7 +106,7 @@ func TestTheHeaviestMakesRoomForBytesAndTheOldestForVisits(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := 10; i < 50; i++ {
-		if err := all[i].hold(smallBody); err != nil {
+		if err := all[i].hold(256 << 10); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,6 +124,32 @@ func TestTheHeaviestMakesRoomForBytesAndTheOldestForVisits(t *testing.T) {
 	}
 	if err := all[61].hold(6 << 20); reasonOf(err) != Busy {
 		t.Errorf("one that was cut off goes on: %v", err)
+	}
+}
+
+func TestAFloodFromOneAddressEndsNoVisitFromAnother(t *testing.T) {
+	g := newGate()
+	r := httptest.NewRequest(http.MethodPost, "/", http.NoBody)
+	r.RemoteAddr = "10.0.0.1:1234"
+	plain, err := g.Enter(httptest.NewRecorder(), r, time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plain.hold(firstBuffer); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 * maxVisits {
+		v, _ := enter(t, g, http.NoBody, time.Minute)
+		if err := v.hold(firstBuffer / 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 100 {
+		v, _ := enter(t, g, http.NoBody, time.Minute)
+		_ = v.hold(256 << 10)
+	}
+	if plain.cut || g.visits.Len() > maxVisits || g.held > g.limits.Bytes/6 {
+		t.Errorf("cut off %t; %d visits hold %d bytes", plain.cut, g.visits.Len(), g.held)
 	}
 }
 

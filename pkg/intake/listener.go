@@ -8,17 +8,21 @@ import (
 )
 
 // MaxConnections bounds how many connections there are to a server at a time. An API
-// server needs few: by HTTP/2 it sends a hundred reviews at a time over each.
-const MaxConnections = 512
+// server needs few: by HTTP/2 it sends fifty reviews at a time over each.
+const MaxConnections = 100
+
+// kernelBuffer bounds what the kernel keeps of each connection, which counts for the
+// memory of the container, too. By itself it keeps up to 6 MB.
+const kernelBuffer = 64 << 10
 
 // Connections bounds the connections of a server. Where there are too many, one ends
-// of the address that has most: the first that was opened of those without a request
-// under way, or the first of all.
+// of the address that has most: of those without a request under way the one that was
+// used least recently, or else of all.
 type Connections struct {
 	closed func() // is called for each that has to make room
 
 	mu        sync.Mutex
-	all       *list.List // of *connection, by when they were opened
+	all       *list.List // of *connection, the one first that was used least recently
 	places    map[net.Conn]*list.Element
 	addresses map[string]int
 }
@@ -51,14 +55,17 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if sized, ok := conn.(interface {
+		SetReadBuffer(bytes int) error
+		SetWriteBuffer(bytes int) error
+	}); ok {
+		_, _ = sized.SetReadBuffer(kernelBuffer), sized.SetWriteBuffer(kernelBuffer)
+	}
 	return l.limit.add(conn), nil
 }
 
 func (c *Connections) add(conn net.Conn) net.Conn {
-	address, _, err := net.SplitHostPort(conn.RemoteAddr().String())
-	if err != nil {
-		address = conn.RemoteAddr().String()
-	}
+	address := addressOf(conn.RemoteAddr().String())
 	added := &connection{Conn: conn, address: address, limit: c}
 	c.mu.Lock()
 	c.places[added] = c.all.PushBack(added)
@@ -120,7 +127,12 @@ func (c *Connections) State(conn net.Conn, state http.ConnState) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if ours, ok := conn.(*connection); ok {
-		ours.active = state == http.StateActive
+	ours, ok := conn.(*connection)
+	if !ok {
+		return
+	}
+	ours.active = state == http.StateActive
+	if element := c.places[ours]; element != nil && (ours.active || state == http.StateIdle) {
+		c.all.MoveToBack(element)
 	}
 }

@@ -31,19 +31,31 @@ func TestTheAddressWithMostConnectionsMakesRoom(t *testing.T) {
 	first, firstConn := open("10.0.0.2")
 	second, _ := open("10.0.0.2")
 	c.State(apiConn, http.StateActive)
-	c.State(firstConn, http.StateActive)
-	for range MaxConnections - 3 {
+	used, usedConn := open("10.0.0.2")
+	for range MaxConnections - 4 {
 		open("10.0.0.2")
 	}
+	c.State(firstConn, http.StateActive)
+	c.State(usedConn, http.StateActive)
+	c.State(usedConn, http.StateIdle)
 	if closed != 0 {
 		t.Fatal("one is closed though there is room")
 	}
 	open("10.0.0.3")
-	if apiServer.closed || first.closed || !second.closed || closed != 1 {
-		t.Error("the first that has no request under way should be closed, and no other")
+	if apiServer.closed || first.closed || used.closed || !second.closed || closed != 1 {
+		t.Error("the one that was used least recently should be closed, and no other")
+	}
+	for range MaxConnections / 2 {
+		open("10.0.0.2")
+	}
+	if used.closed || first.closed {
+		t.Error("one that is in use is closed while others are not")
 	}
 	for range 2 * MaxConnections {
 		open("10.0.0.2")
+	}
+	if !used.closed || first.closed {
+		t.Error("one that has a request under way is closed while others have none")
 	}
 	if apiServer.closed || c.all.Len() != MaxConnections || len(c.places) != MaxConnections || len(c.addresses) != 3 {
 		t.Errorf("got %d connections, %d places, of %d addresses", c.all.Len(), len(c.places), len(c.addresses))

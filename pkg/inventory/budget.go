@@ -86,8 +86,18 @@ func (b *budget) release(namespace string) {
 // is what there is divided by the namespaces that want some, and one more, so
 // that a newcomer always finds a place.
 func (b *budget) mayTake(s *share) bool {
-	return b.used < b.total && s.used < max(1, b.total/(len(b.shares)+1))
+	return b.used < b.total && s.used < b.share()
 }
+
+// hasShare reports whether a namespace uses all that is its share.
+func (b *budget) hasShare(namespace string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.shares[namespace]
+	return s != nil && s.used >= b.share()
+}
+
+func (b *budget) share() int { return max(1, b.total/(len(b.shares)+1)) }
 
 // tidy forgets namespaces that neither use nor want a place.
 func (b *budget) tidy(namespace string, s *share) {

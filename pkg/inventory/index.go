@@ -62,6 +62,13 @@ func (x *index) get(namespace, name string) (entry, bool) {
 	return e, ok
 }
 
+// size returns how many objects a namespace has.
+func (x *index) size(namespace string) int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.namespaces[namespace])
+}
+
 // wholeOf returns a cluster-scoped object. It is not to be written to.
 func (x *index) wholeOf(name string) *cluster.Object {
 	x.mu.RLock()

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
 	"tokenward.dev/tokenward/pkg/cluster"
@@ -28,9 +27,6 @@ import (
 	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/trust"
 )
-
-// maxReads bounds the live reads of one review.
-const maxReads = 64
 
 const namespaceKind = facts.Namespace
 
@@ -62,8 +58,11 @@ type Inventory struct {
 	reducer    cluster.Reducer
 	reader     *reader
 	background *background
-	staleAfter time.Duration
-	metrics    *metrics.Metrics
+	// What reviews of each namespace may read, and beside that to confirm faults.
+	rate, confirmingRate *rate
+	doubts               *rate // of what a silent watch has brought
+	staleAfter           time.Duration
+	metrics              *metrics.Metrics
 }
 
 // New returns an inventory that reads from the API server of config. Start
@@ -83,6 +82,7 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 	v := &Inventory{
 		watched: map[reference.Kind]*watched{}, contents: newContentsCache(), trust: keys, reducer: reducer,
 		reader: newReader(client, maxInFlight, m, log), staleAfter: o.StaleAfter, metrics: m,
+		rate: newRate(), confirmingRate: newRate(), doubts: newRate(),
 	}
 	if v.staleAfter == 0 {
 		v.staleAfter = defaultStaleAfter
@@ -202,14 +202,14 @@ func (v *Inventory) Synced() bool {
 // Gather implements source.Source for admission: from the index what is there, and
 // by live reads, bounded in number, all that a refusal would rest on.
 func (v *Inventory) Gather(ctx context.Context, arrived time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
-	stack := source.Stack{Stores: []source.Store{v}, Reader: &reviewReader{inventory: v, left: maxReads}}
+	stack := source.Stack{Stores: []source.Store{v}, Reader: &reviewReader{inventory: v}}
 	return stack.Gather(ctx, arrived, needs)
 }
 
 // Lookup implements source.Store. It is sure of "present" alone: that something is
 // absent, object or key, is always confirmed live; and of what an object holds
-// only for those who did not ask for a fresh answer. While the watch is silent it is
-// sure of nothing, but says what it knew last: where a read fails, that stays in force.
+// only for those who did not ask for a fresh answer. While the watch is silent it is sure
+// of little; where a read fails, what the index knew last stays in force.
 func (v *Inventory) Lookup(q *facts.Query, now time.Time) (f facts.Fact, sure bool) {
 	switch q.Kind {
 	case facts.TokenSecretsOf:
@@ -224,8 +224,20 @@ func (v *Inventory) Lookup(q *facts.Query, now time.Time) (f facts.Fact, sure bo
 		return facts.Fact{}, false
 	}
 	f, sure = v.indexed(w, q)
-	return f, sure && w.age(now) <= v.staleAfter
+	switch {
+	case f.State == facts.Unknown && q.IfIndexed:
+		return facts.Fact{State: facts.Absent, Why: facts.NotIndexed}, true
+	case sure && w.age(now) > v.staleAfter:
+		return f, !q.WantsContents() && !v.doubts.take(askerOf(q), doubtCost, now)
+	}
+	return f, sure
 }
+
+// doubtCost is what it costs to doubt that an object exists which a silent watch has
+// brought. Each namespace may doubt a few times a second: all look-ups must not become
+// reads just then, and that something exists refuses nobody. What an object holds is
+// read in any case: who replaced it might have spent the doubts.
+const doubtCost = burst / 10
 
 // indexed returns what the index knows, whenever that was.
 func (v *Inventory) indexed(w *watched, q *facts.Query) (f facts.Fact, sure bool) {
@@ -276,54 +288,4 @@ func (v *Inventory) tokenSecretsOf(q *facts.Query) []string {
 	})
 	slices.Sort(names)
 	return names
-}
-
-// reviewReader reads for one review. It is for one goroutine.
-type reviewReader struct {
-	inventory *Inventory
-	left      int // reads that the review may still make
-}
-
-// Read implements source.Reader.
-func (r *reviewReader) Read(ctx context.Context, arrived time.Time, queries []facts.Query, known []facts.Fact) []facts.Fact {
-	answers := make([]facts.Fact, len(queries))
-	var group errgroup.Group
-	group.SetLimit(cluster.ParallelReads)
-	for i := range queries {
-		if r.left == 0 {
-			answers[i] = facts.Fact{Why: facts.Throttled}
-			continue
-		}
-		r.left--
-		group.Go(func() error {
-			answers[i] = r.inventory.reader.read(ctx, arrived, &queries[i])
-			return nil
-		})
-	}
-	_ = group.Wait()
-	for i := range queries {
-		answers[i] = atLeast(&queries[i], answers[i], known[i])
-	}
-	return answers
-}
-
-// atLeast puts what the index knows beside a read that failed: that an object
-// exists stays known, and so do the labels of a Namespace, and keys that it had. What
-// else it holds is not known.
-func atLeast(q *facts.Query, read, known facts.Fact) facts.Fact {
-	if read.State != facts.Unknown || known.State != facts.Present {
-		return read
-	}
-	f := facts.Fact{
-		State: facts.Present, Why: read.Why, Labels: known.Labels, Whole: known.Whole, Contents: q.Contents, Fresh: q.Fresh,
-	}
-	if len(q.Keys) > 0 {
-		f.Keys = make(map[string]facts.State, len(q.Keys))
-	}
-	for _, k := range q.Keys {
-		if f.Keys[k] = known.Keys[k]; f.Keys[k] == facts.Absent {
-			f.Keys[k] = facts.Unknown
-		}
-	}
-	return f
 }

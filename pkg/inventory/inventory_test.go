@@ -143,28 +143,6 @@ func TestASilentWatchIsNoLongerBelieved(t *testing.T) {
 	}
 }
 
-func TestAReviewMakesAtMost64Reads(t *testing.T) {
-	config, reads := silentAPI(t)
-	v := startInventory(t, config, Options{})
-	var queries []facts.Query
-	for i := range 100 {
-		queries = append(queries, secretQuery(fmt.Sprintf("gone-%d", i)))
-	}
-	set := gather(t, v, queries...)
-	absent, throttled := 0, 0
-	for _, q := range queries {
-		switch f := set.Get(q.Object); {
-		case f.State == facts.Absent:
-			absent++
-		case f.Why == facts.Throttled:
-			throttled++
-		}
-	}
-	if absent != maxReads || throttled != 100-maxReads || reads.Load() != maxReads {
-		t.Errorf("%d absent, %d throttled, %d reads", absent, throttled, reads.Load())
-	}
-}
-
 // slowAPI answers every read with "not found", some time later.
 func slowAPI(t *testing.T, after time.Duration) *rest.Config {
 	t.Helper()

@@ -46,7 +46,7 @@ func TestReadsAreSharedOnlyByRequestsThatArrivedBefore(t *testing.T) {
 	query := facts.Query{Object: facts.Object{Kind: reference.Secret, Namespace: "shop", Name: "db"}}
 	answers := make(chan facts.Fact, 4)
 	read := func(arrived time.Time) {
-		go func() { answers <- r.read(t.Context(), arrived, &query) }()
+		go func() { answers <- r.read(t.Context(), arrived, &query, pays) }()
 	}
 	early := time.Now()
 	read(early)
@@ -74,9 +74,9 @@ func TestAReadOutlivesTheRequestThatStartedIt(t *testing.T) {
 	arrived := time.Now()
 	impatient, giveUp := context.WithCancel(t.Context())
 	first := make(chan facts.Fact, 1)
-	go func() { first <- r.read(impatient, arrived, &query) }()
+	go func() { first <- r.read(impatient, arrived, &query, pays) }()
 	waitFor(t, func() bool { return reads.Load() == 1 })
-	shared, own := r.join(t.Context(), arrived, flightKey{Object: query.Object})
+	shared, own, _ := r.join(t.Context(), arrived, keyOf(&query), func() bool { return true })
 	if own {
 		t.Fatal("the second request does not share the read")
 	}
@@ -90,6 +90,9 @@ func TestAReadOutlivesTheRequestThatStartedIt(t *testing.T) {
 		t.Errorf("the other one: %+v after %d reads", f.fact, reads.Load())
 	}
 }
+
+// pays for every read.
+func pays(int) bool { return true }
 
 func waitFor(t *testing.T, condition func() bool) {
 	t.Helper()

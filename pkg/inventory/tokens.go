@@ -22,8 +22,8 @@ import (
 )
 
 // verifyPage is how many token Secrets are read at a time after the keys changed.
-// A page is decoded whole, and a Secret may have 1 MB.
-const verifyPage = 50
+// A page is decoded whole, and anybody may make Secrets of 1 MB.
+const verifyPage = 10
 
 // verifyRetry is how soon it is tried again if they can't be read.
 const verifyRetry = 5 * time.Second

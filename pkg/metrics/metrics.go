@@ -42,6 +42,9 @@ type Metrics struct {
 	// InventoryStale is how long ago the watch of a kind was last heard of, in
 	// seconds.
 	InventoryStale *prometheus.GaugeVec
+	// BreakerOpen is 1 while no look-ups are tried, but for one a second: the API
+	// server does not answer them.
+	BreakerOpen prometheus.Gauge
 	// OwnTokenRejected is 1 while the API server does not accept the webhook's own token.
 	OwnTokenRejected prometheus.Gauge
 	// SigningKeys that tokens are verified by.
@@ -106,6 +109,7 @@ func New() *Metrics {
 	m.InventoryObjects = gauge("inventory_objects", "Objects in the index.", "kind")
 	m.InventorySynced = gauge("inventory_synced", "1 once the index has its first complete list.", "kind")
 	m.InventoryStale = gauge("inventory_stale_seconds", "How long ago the watch was last heard of.", "kind")
+	m.BreakerOpen = gauge("lookup_breaker_open", "1 while look-ups are not tried, since the API server does not answer.").WithLabelValues()
 	m.OwnTokenRejected = gauge("own_token_rejected", "1 while the API server does not accept Tokenward's own token.").WithLabelValues()
 	m.SigningKeys = gauge("signing_keys", "Keys that tokens are verified by.").WithLabelValues()
 	m.TokenVerifications = counter("token_verifications_total", "Tokens whose signature was checked.", "result")

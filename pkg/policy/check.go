@@ -54,6 +54,9 @@ type Input struct {
 	// UnknownDenies is set where a policy denies for what is unknown, so that such
 	// a finding must be confirmed, too.
 	UnknownDenies bool
+	// toldOfBound is set once one reference stands for all whose objects are beyond the
+	// bound of a review, and while questions are asked: those would not be answered.
+	toldOfBound bool
 
 	providers providers
 }

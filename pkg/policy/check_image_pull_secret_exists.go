@@ -26,7 +26,8 @@ func imagePullSecretExists() Check {
 		Impact:  Impact{Effect: BreaksAtStart, Severity: High, Category: References, Waiting: WaitingMayHeal},
 		Problem: `The kubelet pulls the images without the credentials, with the event
 ` + "`FailedToRetrieveImagePullSecret`" + `. The pod still runs if the image can be pulled without them, or is on the node
-already; otherwise it ends in ` + "`ImagePullBackOff`" + `, perhaps only on the next node.`,
+already, or a credential provider of the kubelet has credentials, with tokens of the pod's account perhaps (KEP-4412);
+otherwise it ends in ` + "`ImagePullBackOff`" + `, perhaps only on the next node.`,
 		Remedy: `Create the Secret, or take it out of ` + "`imagePullSecrets`" + `. If the pod does not name it, it comes from the
 pod's account: the API server copies the account's ` + "`imagePullSecrets`" + ` into pods that have none.`,
 		Needs: func(in *Input, ask func(facts.Query)) {

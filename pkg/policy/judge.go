@@ -53,7 +53,7 @@ func (p *Plan) inFieldOrder(rulings []ruling) {
 // had, with other parameters, gets the stronger of the two rulings. places has the
 // rulings of that check by path.
 func (p *Plan) try(t *trial, rulings []ruling, places map[string]int) []ruling {
-	p.input.Parameters = t.parameters
+	p.input.Parameters, p.input.toldOfBound = t.parameters, false
 	t.check.Find(&p.input, func(f Finding) {
 		f.Check, f.Impact = t.check.ID, t.check.Impact
 		if f.State == facts.Unknown && f.Why == facts.NoReason {

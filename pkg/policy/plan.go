@@ -111,14 +111,15 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 	}
 	p.settle(set)
 	p.useFacts(set)
-	queries := facts.Queries{List: make([]facts.Query, 0, len(p.input.References))}
+	p.input.toldOfBound = true
+	queries := facts.Queries{Asker: p.input.Namespace, List: make([]facts.Query, 0, len(p.input.References))}
 	ask := queries.Ask
 	read := false // whether the contents of Secrets were asked for
 	for i := range p.trials {
 		t := &p.trials[i]
 		if t.check.ReadsSecrets && !read {
 			read = true
-			p.input.askSecrets(ask)
+			p.input.askSecrets(ask, p.refusesByContents())
 		}
 		p.input.Parameters, p.input.UnknownDenies = t.parameters, t.unknownDenies
 		if t.check.Needs != nil {
@@ -127,6 +128,13 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 	}
 	p.input.providers.ask(ask)
 	return queries.List
+}
+
+// refusesByContents reports whether a policy refuses pods for what Secrets hold.
+func (p *Plan) refusesByContents() bool {
+	return slices.ContainsFunc(p.trials, func(t trial) bool {
+		return t.check.ReadsSecrets && slices.ContainsFunc(t.votes, func(v vote) bool { return v.action.StrongerThan(v1alpha1.Warn) })
+	})
 }
 
 // settle decides which policies match and which checks they want.
@@ -148,7 +156,7 @@ func (p *Plan) settle(set *facts.Set) {
 
 // useFacts puts into the input what is known now.
 func (p *Plan) useFacts(set *facts.Set) {
-	p.input.Facts = set
+	p.input.Facts, p.input.toldOfBound = set, false
 	p.input.providers.useFacts(set)
 	if p.readSecrets {
 		p.input.Secrets = p.input.usedSecrets(p.input.Secrets[:0])

@@ -133,19 +133,23 @@ type UsedSecret struct {
 	Fact      facts.Fact
 }
 
-// usedSecrets appends the Secrets that the pod hands to containers.
+// usedSecrets appends the Secrets that the pod hands to containers. Of those beyond the
+// bound of a review the first stands for all.
 func (in *Input) usedSecrets(to []UsedSecret) []UsedSecret {
 	in.each(handsOut, func(r *reference.Reference) {
+		in.toldOfBound = in.toldOfBound || in.isBeyond(r)
 		to = append(to, UsedSecret{Reference: r, Fact: in.fact(r)})
 	})
 	return to
 }
 
-// askSecrets asks what those Secrets hold.
-func (in *Input) askSecrets(ask func(facts.Query)) {
+// askSecrets asks what those Secrets hold. Unless refuses says that pods may be
+// refused for it, nobody looks at the API server for an optional Secret that an index
+// lacks.
+func (in *Input) askSecrets(ask func(facts.Query), refuses bool) {
 	for i := range in.Secrets {
 		if s := &in.Secrets[i]; !s.Fact.Contents {
-			ask(facts.Query{Object: in.object(s.Reference), Contents: true})
+			ask(facts.Query{Object: in.object(s.Reference), Contents: true, IfIndexed: s.Reference.Optional && !refuses})
 		}
 	}
 }
@@ -246,10 +250,11 @@ func (c tokenCheck) find(in *Input, report func(Finding)) {
 }
 
 // findUnread reports a Secret that could not be read, unless it is known what
-// will make it.
+// will make it. Who may say what will make it must not be the one who kept it from
+// being read.
 func (c tokenCheck) findUnread(in *Input, s *UsedSecret, report func(Finding)) {
 	r := s.Reference
-	if provided, _ := in.provided(r); provided == facts.Present {
+	if provided, _ := in.provided(r); provided == facts.Present && !s.Fact.Why.IsCallersDoing() {
 		return
 	}
 	f := in.finding(r, r.Path, facts.Unknown, message(c.id, func(quote func(string) string) string {

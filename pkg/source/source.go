@@ -43,9 +43,21 @@ type Stack struct {
 	Reader Reader
 }
 
+// maxLinks bounds how many questions may lead to one another before somebody reads.
+const maxLinks = 8
+
 // Gather implements Source.
 func (s *Stack) Gather(ctx context.Context, arrived time.Time, needs func(*facts.Set) []facts.Query) *facts.Set {
-	return facts.Collect(needs, func(queries []facts.Query, set *facts.Set) {
+	return facts.Collect(func(set *facts.Set) []facts.Query {
+		queries := needs(set)
+		for range maxLinks {
+			if !s.answer(set.Open(queries), set, arrived) {
+				break
+			}
+			queries = needs(set)
+		}
+		return queries
+	}, func(queries []facts.Query, set *facts.Set) {
 		var open []facts.Query
 		var known []facts.Fact
 		for i := range queries {
@@ -63,6 +75,19 @@ func (s *Stack) Gather(ctx context.Context, arrived time.Time, needs func(*facts
 			set.Put(open[i].Object, f)
 		}
 	})
+}
+
+// answer answers what the stores are sure of, and reports whether that was anything.
+// All that is left is then read at once: what somebody adds to a review does not
+// delay the read that confirms a fault.
+func (s *Stack) answer(queries []facts.Query, set *facts.Set, arrived time.Time) (any bool) {
+	for i := range queries {
+		if f, sure := s.Lookup(&queries[i], arrived); sure {
+			set.Put(queries[i].Object, f)
+			any = any || f.Settles(&queries[i])
+		}
+	}
+	return any
 }
 
 // Lookup implements Store: the first store that is sure answers.

@@ -79,6 +79,9 @@ func toJSON(text []byte) ([]byte, error) {
 		return nil, err
 	}
 	plainDates(&root)
+	if err := checkMaps(&root); err != nil {
+		return nil, err
+	}
 	var value any
 	if err := root.Decode(&value); err != nil {
 		return nil, err

@@ -105,6 +105,7 @@ func (h *history) merge(r *recorded, now time.Time) {
 			}
 			h.keys[name] = &publishedKey{id: k.ID, sum: k.SHA256, first: k.First}
 		}
+		h.met.forget(k.ID) // as where a refresh of this replica shows it
 		mine := h.keys[name]
 		mine.first, mine.elsewhere = earlier(mine.first, k.First), later(mine.elsewhere, notAfter(k.Last, now))
 	}

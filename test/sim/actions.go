@@ -211,7 +211,7 @@ func (w *world) markInvalid() {
 func (w *world) flood() {
 	ns, to := pick(w.random, namespaces()), w.someReplica()
 	p := &podCase{name: "flood", namespace: ns, account: "default", padding: 16}
-	for range 8 {
+	for range 5 {
 		w.askSoon(p, to)
 	}
 	w.askSoon(pick(w.random, w.pods), to)

@@ -24,13 +24,15 @@ const (
 
 // Other faults, which are actions.
 const (
-	faultWatchDrop      faultKind = "watches dropped"
-	faultLag            faultKind = "watch lag"
-	faultCompaction     faultKind = "compaction (410)"
-	faultServerRestart  faultKind = "API server restarted"
-	faultRestore        faultKind = "etcd restored"
-	faultReplicaRestart faultKind = "replica restarted"
-	faultReplicaAdded   faultKind = "replica added"
+	faultWatchDrop     faultKind = "watches dropped"
+	faultLag           faultKind = "watch lag"
+	faultCompaction    faultKind = "compaction (410)"
+	faultServerRestart faultKind = "API server restarted"
+	faultRestore       faultKind = "etcd restored"
+	// versions stand for something else then
+	faultRestoreUnbumped faultKind = "etcd restored, not bumped"
+	faultReplicaRestart  faultKind = "replica restarted"
+	faultReplicaAdded    faultKind = "replica added"
 )
 
 func requestFaults() []faultKind {

@@ -27,6 +27,9 @@ func (s *server) list(c *call) answer {
 			return expired()
 		}
 	}
+	if c.query("resourceVersion") != "" || c.query("limit") != "50" { // by which tokens are verified anew; nobody goes on from it
+		s.world.noteReader(c, version, false)
+	}
 	objects := selected(s.world.store.stateAt(version), c.resource, c.namespace)
 	objects = slices.DeleteFunc(objects, func(o *object) bool { return !c.selects(o) || place(o) <= after })
 	next := ""

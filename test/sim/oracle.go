@@ -110,10 +110,22 @@ func (w *world) judgeToken(t *token, inTokenSecret bool, out *truth) {
 	if t.foreign {
 		return // not ours to call dead
 	}
-	now := time.Now()
+	// A forged token that names a key of some API servers alone: whoever has not
+	// met one of these can't tell.
+	if named, others := w.takers(func(k *signingKey) bool { return k.id == t.named }); named > 0 && others > 0 {
+		out.good, out.mixed = false, true
+		return
+	}
+	takes, refuses := w.takers(func(k *signingKey) bool { return k == t.key })
+	if takes > 0 && refuses > 0 {
+		// Nor can anybody tell who signed it who has not met such an API server lately,
+		// so that whatever else is wrong with it may be unknown.
+		out.good, out.mixed = false, true
+		return
+	}
 	account := w.store.get(id{"serviceaccounts", t.namespace, t.account})
 	if account == nil || account.uid != t.accountUID {
-		if takes, _ := w.takers(func(k *signingKey) bool { return k == t.key }); t.legacy && !inTokenSecret && takes == 0 {
+		if t.legacy && !inTokenSecret && takes == 0 {
 			out.good = false // neither key nor account are ours: perhaps another cluster's
 			return
 		}
@@ -124,22 +136,14 @@ func (w *world) judgeToken(t *token, inTokenSecret bool, out *truth) {
 		if holder == nil || string(holder.data["token"]) != t.text || holder.labels[invalidSinceKey] != "" {
 			out.isBad(badToken)
 		}
-	} else if left := t.expires.Sub(now); left < -time.Minute-2*time.Second {
+	} else if left := t.expires.Sub(time.Now()); left < -time.Minute-2*time.Second {
 		out.isBad(badToken) // the API server takes it for a minute more
 	} else if left < 0 {
 		out.good = false
 	}
-	// A forged token that names a key of some API servers alone: whoever has not
-	// met one of these can't tell.
-	if named, others := w.takers(func(k *signingKey) bool { return k.id == t.named }); named > 0 && others > 0 {
-		out.mixed = true
-	}
-	takes, refuses := w.takers(func(k *signingKey) bool { return k == t.key })
 	switch {
 	case takes == 0 && refuses > 0:
 		out.isBad(badKey)
-	case refuses > 0:
-		out.good, out.mixed = false, true
 	case takes == 0:
 		out.good = false // no server answers
 	}

@@ -45,7 +45,7 @@ func (w *world) start(name string) (*replica, error) {
 		return nil, err
 	}
 	typed := rest.CopyConfig(config)
-	typed.ContentType = runtime.ContentTypeJSON // what the API server in memory reads
+	typed.ContentType = runtime.ContentTypeProtobuf
 	client, err := kubernetes.NewForConfig(typed)
 	if err != nil {
 		return nil, err

@@ -64,9 +64,7 @@ func (w *world) rotate() {
 // tokenPods are the pods of a namespace that get a token.
 func (w *world) tokenPods(ns string) []*podCase {
 	return slices.DeleteFunc(slices.Clone(w.pods), func(p *podCase) bool {
-		return p.namespace != ns || !slices.ContainsFunc(p.refs, func(r ref) bool {
-			return slices.Contains([]string{"robot-token", "ghost-token", "copied", "bound", "no-key-id"}, r.name)
-		})
+		return p.namespace != ns || !p.hasToken() || p.name == "foreign" || p.name == "forged"
 	})
 }
 
@@ -179,7 +177,8 @@ func (w *world) backUp() {
 	w.trace("etcd is backed up at version %d", b.version)
 }
 
-// restoreBackup brings etcd back to what it was: all API servers restart.
+// restoreBackup brings etcd back to what it was, with versions bumped as etcd's
+// documentation says, or without: all API servers restart.
 func (w *world) restoreBackup() {
 	w.mu.Lock()
 	saved := w.saved
@@ -187,14 +186,18 @@ func (w *world) restoreBackup() {
 	if saved == nil {
 		return
 	}
-	w.inject(faultRestore)
+	bumped := w.random.chance(70)
+	w.inject(map[bool]faultKind{true: faultRestore, false: faultRestoreUnbumped}[bumped])
 	down := w.random.between(10*time.Millisecond, 3*time.Second)
 	for _, s := range w.servers {
 		w.goDown(s)
 	}
 	w.after(down, func() {
-		w.store.restore(saved)
-		w.trace("etcd is restored to version %d", saved.version)
+		for _, s := range w.servers { // one may have come up meanwhile, for new keys
+			w.goDown(s)
+		}
+		w.store.restore(saved, bumped)
+		w.trace("etcd is restored to version %d, bumped=%t", saved.version, bumped)
 		for _, s := range w.servers {
 			w.goUp(s)
 		}

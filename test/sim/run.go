@@ -98,8 +98,8 @@ func (w *world) quiet() {
 	w.clearFaults()
 	w.trace("quiet")
 	w.waitReady(w.replicas)
-	for _, p := range w.pods { // tokens are met
-		if p.padding == 0 {
+	for _, p := range w.pods {
+		if p.padding == 0 && p.hasToken() { // tokens are met
 			w.askEach(p, w.replicas)
 		}
 	}
@@ -160,26 +160,11 @@ func (w *world) compare(invariant string, answers []outcome) {
 			return
 		case a.allowed != first.allowed || a.message != first.message:
 			if !a.mixed && !first.mixed {
-				w.violate(invariant+"-"+classOf(a.pod, difference(first.message, a.message))+w.mixed(), "%s: %s says %t %q, %s says %t %q",
+				w.violate(invariant+"-"+classOf(a.pod, difference(first.message, a.message)), "%s: %s says %t %q, %s says %t %q",
 					a.pod, first.replica, first.allowed, first.message, a.replica, a.allowed, a.message)
 			}
 		}
 	}
-}
-
-// mixed marks invariants of worlds in which the API servers go on accepting
-// different keys.
-func (w *world) mixed() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, s := range w.servers {
-		for _, k := range s.keys {
-			if !slices.Contains(w.servers[0].keys, k) || len(s.keys) != len(w.servers[0].keys) {
-				return "-mixed"
-			}
-		}
-	}
-	return ""
 }
 
 // difference is what the longer of two messages has beyond what both begin with,
@@ -204,7 +189,7 @@ const maxReads = 100
 // mustRefuse is the second invariant: what is bad is refused once the world is quiet.
 func (w *world) mustRefuse(a *outcome) {
 	if a.bad != "" && a.allowed {
-		w.violate("bad-admitted-"+a.bad+w.mixed(), "%s on %s", a.pod, a.replica)
+		w.violate("bad-admitted-"+a.bad, "%s on %s", a.pod, a.replica)
 	}
 	if a.reads > maxReads {
 		w.violate("reads", "%s on %s: %d reads", a.pod, a.replica, a.reads)

@@ -31,6 +31,7 @@ var (
 	seedFlag   = flag.Uint64("seed", 0, "TestSeed: the seed to replay, with its trace")
 	fromFlag   = flag.Uint64("from", 1, "TestSeeds: the first seed")
 	seedsFlag  = flag.Int("seeds", 1000, "TestSeeds: how many seeds")
+	digestFlag = flag.Bool("digest", false, "TestWorker: put the trace into a digest")
 	workerFlag = flag.String("worker", "", "TestWorker: the seeds to play, for TestSeeds")
 )
 
@@ -44,7 +45,7 @@ func TestMain(m *testing.M) {
 // the seed decides.
 func alone() {
 	runtime.GOMAXPROCS(1)
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(1000)
 }
 
 // play runs one seed in a bubble of its own. What is left in the bubble at the
@@ -126,7 +127,9 @@ func TestWorker(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := play(t, seed)
-		r.digest()
+		if *digestFlag {
+			r.digest()
+		}
 		line, err := json.Marshal(r)
 		if err != nil {
 			t.Fatal(err)
@@ -142,7 +145,7 @@ const batch = 25
 
 // playAll plays seeds in processes of their own, as many at a time as there are
 // processors.
-func playAll(t *testing.T, program string, seeds []uint64) []*result {
+func playAll(t *testing.T, program string, seeds []uint64, flags ...string) []*result {
 	t.Helper()
 	var mu sync.Mutex
 	var all []*result
@@ -153,7 +156,7 @@ func playAll(t *testing.T, program string, seeds []uint64) []*result {
 		group.Go(func() {
 			defer func() { <-slots }()
 			for len(chunk) > 0 {
-				played := playChunk(t, program, chunk)
+				played := playChunk(t, program, chunk, flags)
 				mu.Lock()
 				all = append(all, played...)
 				mu.Unlock()
@@ -167,12 +170,13 @@ func playAll(t *testing.T, program string, seeds []uint64) []*result {
 }
 
 // playChunk plays seeds in one process, until one of them ends it.
-func playChunk(t *testing.T, program string, seeds []uint64) []*result {
+func playChunk(t *testing.T, program string, seeds []uint64, flags []string) []*result {
 	names := make([]string, len(seeds))
 	for i, s := range seeds {
 		names[i] = strconv.FormatUint(s, 10)
 	}
-	command := exec.CommandContext(t.Context(), program, "-test.run=^TestWorker$", "-test.timeout=5m", "-worker="+strings.Join(names, ","))
+	flags = append([]string{"-test.run=^TestWorker$", "-test.timeout=5m", "-worker=" + strings.Join(names, ",")}, flags...)
+	command := exec.CommandContext(t.Context(), program, flags...)
 	text, err := command.CombinedOutput()
 	var played []*result
 	for scan := bufio.NewScanner(bytes.NewReader(text)); scan.Scan(); {
@@ -231,7 +235,7 @@ func TestRegressions(t *testing.T) {
 // TestReplay plays seeds twice: what a seed decides is the same each time.
 func TestReplay(t *testing.T) {
 	seeds := []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
-	first, second := playAll(t, self(t), seeds), playAll(t, self(t), seeds)
+	first, second := playAll(t, self(t), seeds, "-digest"), playAll(t, self(t), seeds, "-digest")
 	for i := range first {
 		if first[i].Digest != second[i].Digest {
 			t.Errorf("seed %d went otherwise the second time: %s, %s", first[i].Seed, first[i].Digest, second[i].Digest)

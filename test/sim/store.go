@@ -66,6 +66,7 @@ type store struct {
 	mu        sync.Mutex
 	version   int64
 	compacted int64 // of events up to this one nothing is known any more
+	restores  int   // how often a backup was restored
 	objects   map[id]*object
 	events    []event
 	changed   chan struct{} // closed at the next change
@@ -176,12 +177,20 @@ func (s *store) backup() *backup {
 	return &backup{s.version, maps.Clone(s.objects)}
 }
 
-// restore brings a backup back: versions go back with it, and none of the events
-// since are known.
-func (s *store) restore(b *backup) {
+// bump is by how much "etcdutl snapshot restore --bump-revision" raises the version.
+const bump = 1_000_000
+
+// restore brings a backup back: versions go back with it, or are bumped, and none of
+// the events since are known.
+func (s *store) restore(b *backup, bumped bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.version, s.compacted, s.objects, s.events = b.version, b.version, maps.Clone(b.objects), nil
+	version := b.version
+	if bumped {
+		version = s.version + bump
+	}
+	s.version, s.compacted, s.objects, s.events = version, version, maps.Clone(b.objects), nil
+	s.restores++
 	close(s.changed)
 	s.changed = make(chan struct{})
 }

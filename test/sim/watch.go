@@ -38,6 +38,7 @@ func (s *server) watch(c *call) answer {
 	s.world.mu.Lock()
 	stopped := s.stopped
 	s.world.mu.Unlock()
+	s.world.noteReader(c, from, !initial)
 	w := &watching{server: s, call: c, position: from, stopped: stopped, initial: initial}
 	return answer{code: http.StatusOK, stream: w.run}
 }
@@ -169,6 +170,9 @@ func (w *watching) sendNew(send func([]byte) error) (<-chan struct{}, time.Durat
 		}
 		w.position = e.version
 	}
-	w.position = max(w.position, view)
+	if view > w.position {
+		w.position = view
+		w.server.world.noteReader(w.call, view, false)
+	}
 	return changed, wait, nil
 }

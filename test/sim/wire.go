@@ -88,6 +88,9 @@ func encode(v any) []byte {
 	return text
 }
 
+// protobufMark is what protobuf of Kubernetes begins with.
+const protobufMark = "k8s\x00"
+
 // envelope is how an API server sends protobuf.
 func envelope(typ metav1.TypeMeta, m message) []byte {
 	raw, err := m.Marshal()
@@ -98,7 +101,7 @@ func envelope(typ metav1.TypeMeta, m message) []byte {
 	if err != nil {
 		panic(err)
 	}
-	return append([]byte("k8s\x00"), text...)
+	return append([]byte(protobufMark), text...)
 }
 
 // form returns an object as the call wants it.

@@ -71,6 +71,8 @@ type world struct {
 	silence     *fault // that stays, or nil
 	faultChange chan struct{}
 	saved       *backup
+	readers     map[string]reader
+	blind       bool // some reader can't have noticed that etcd was restored
 	uids        int
 
 	reviews    int
@@ -105,7 +107,7 @@ func newWorld(seed uint64) *world {
 	random := newSource(seed)
 	w := &world{
 		seed: seed, random: random, goroutines: runtime.NumGoroutine(), plan: newPlan(random), store: newStore(), began: time.Now(), tokens: map[string]*token{},
-		open: map[*review]bool{}, faultChange: make(chan struct{}), reads: map[string]int{}, injected: map[faultKind]int{}, verdicts: map[string]int{},
+		open: map[*review]bool{}, faultChange: make(chan struct{}), reads: map[string]int{}, readers: map[string]reader{}, injected: map[faultKind]int{}, verdicts: map[string]int{},
 	}
 	ring := keyRing()
 	w.signer = ring["k0"]
@@ -195,14 +197,15 @@ func (w *world) violate(invariant, format string, args ...any) {
 	w.trace("VIOLATION "+invariant+": "+format, args...)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.injected[faultRestore] > 0 {
-		invariant += restored
+	if w.blind {
+		invariant += unnoticed
 	}
 	w.violations = append(w.violations, violation{invariant, fmt.Sprintf(format, args...)})
 }
 
-// restored marks invariants that did not hold in a world where etcd was restored.
-const restored = "-restored"
+// unnoticed marks invariants that did not hold in a world where a restore of etcd
+// could not be noticed.
+const unnoticed = "-unnoticed"
 
 // clock is a time as traces tell it: since the bubble's clock began.
 func clock(t time.Time) string {

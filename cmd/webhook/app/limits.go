@@ -35,11 +35,11 @@ func (o *Options) limits() (intake.Limits, error) {
 
 // boundMemory makes the collector work harder before the limit of the container is
 // reached. The runtime has taken GOMEMLIMIT from the environment, where the chart puts
-// the container's limit. A tenth of that is for what the runtime does not count: the
+// the container's limit. A sixth of that is for what the runtime does not count: the
 // pages of the program itself, and what the kernel keeps for the container.
 func boundMemory() {
 	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
-		debug.SetMemoryLimit(limit - limit/10)
+		debug.SetMemoryLimit(limit - limit/6)
 	}
 	debug.SetGCPercent(gcPercent)
 }

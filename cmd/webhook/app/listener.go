@@ -15,8 +15,13 @@ import (
 )
 
 const (
-	// maxHeaderBytes is for all header fields of a request.
-	maxHeaderBytes = 64 << 10
+	// maxHeaderBytes is for all header fields of a request. An API server sends some
+	// hundred bytes, or some thousand with a token. Once decoded, tiny fields take up
+	// sixteen times their bytes.
+	maxHeaderBytes = 16 << 10
+	// windowOfStream is no less than what a client may send before it has read the
+	// settings of the server.
+	windowOfStream = 64 << 10
 	// headerTimeout is for a TLS handshake, and for the header of a request.
 	headerTimeout = 5 * time.Second
 	// idleTimeout is as long as the API server's client keeps a connection.
@@ -26,15 +31,17 @@ const (
 	lastAnswers = 35 * time.Second
 )
 
-// http2Limits bounds what a connection may hold while nobody reads it. The window of a
-// connection is so much larger than that of a stream that reviews which wait for their
-// turn don't hold up others on the same connection.
+// http2Limits bounds what a connection may hold while nobody reads it: a stream has a
+// goroutine before anybody counts it, and what is sent on it stays in its window. The
+// window of a connection is so much larger than that of a stream that large bodies
+// which wait for their turn, intake.MaxWaiting at most, don't hold up others on the
+// same connection.
 func http2Limits() *http.HTTP2Config {
 	return &http.HTTP2Config{
-		MaxConcurrentStreams:          100,
+		MaxConcurrentStreams:          50,
 		MaxReadFrameSize:              16 << 10, // a buffer of this size stays with the connection
-		MaxReceiveBufferPerStream:     64 << 10,
-		MaxReceiveBufferPerConnection: 8 << 20,
+		MaxReceiveBufferPerStream:     windowOfStream,
+		MaxReceiveBufferPerConnection: (intake.MaxWaiting + 2) * windowOfStream,
 		SendPingTimeout:               30 * time.Second,
 		PingTimeout:                   15 * time.Second,
 		WriteByteTimeout:              10 * time.Second,

@@ -123,7 +123,7 @@ func TestAReviewInFlightOutlivesAShutdownButNotItsClient(t *testing.T) {
 
 func TestHeadersAreBounded(t *testing.T) {
 	addr, stop := listen(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	for size, want := range map[int]int{60 << 10: http.StatusOK, 80 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+	for size, want := range map[int]int{12 << 10: http.StatusOK, 60 << 10: http.StatusRequestHeaderFieldsTooLarge} {
 		for _, http2 := range []bool{false, true} {
 			r := httptestRequest(t)
 			r.URL.Scheme, r.URL.Host = "https", addr

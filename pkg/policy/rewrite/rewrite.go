@@ -69,7 +69,7 @@ type Result struct {
 // Needs returns the queries whose answers the patch needs, given those that it
 // has. It is meant for facts.Collect.
 func (p *Plan) Needs(set *facts.Set) []facts.Query {
-	var queries facts.Queries
+	queries := facts.Queries{Asker: p.review.Namespace}
 	enforced := p.run(set, queries.Ask, false)
 	if p.enforced = nil; enforced.settled {
 		p.enforced = &enforced // nothing new will be known of it

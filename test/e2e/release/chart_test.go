@@ -70,9 +70,7 @@ func installForeignCRDs(t *testing.T) {
 func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 	installForeignCRDs(t)
 	ns, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		GenerateName: "e2e-", Labels: map[string]string{
-			"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted",
-		},
+		GenerateName: "e2e-", Labels: labelsOfTheNamespace(t),
 	}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -86,9 +84,11 @@ func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 		"prometheusRule": map[string]any{"enabled": true}, "dashboard": map[string]any{"enabled": true},
 	}
 	for mode, more := range map[string]map[string]any{
-		"selfSigned":  {"namespaces": []string{ns.Name}},
-		"certManager": {"hpa": map[string]any{"enabled": true}, "networkPolicy": map[string]any{"enabled": true}},
-		"provided":    {"clientAuth": map[string]any{"ca": "PEM"}, "webhook": map[string]any{"failurePolicy": "Fail"}},
+		"selfSigned": {"namespaces": []string{ns.Name}},
+		"certManager": {"hpa": map[string]any{"enabled": true}, "networkPolicy": map[string]any{
+			"enabled": true, "webhookFrom": []any{map[string]any{"ipBlock": map[string]any{"cidr": "10.0.0.0/28"}}},
+		}},
+		"provided": {"clientAuth": map[string]any{"ca": "PEM"}, "webhook": map[string]any{"failurePolicy": "Fail"}},
 	} {
 		t.Run(mode, func(t *testing.T) {
 			values := map[string]any{"metrics": metrics, "certificates": map[string]any{"mode": mode}}
@@ -130,6 +130,20 @@ func TestEveryObjectOfTheChartIsAccepted(t *testing.T) {
 			t.Error("it is accepted")
 		}
 	})
+}
+
+// labelsOfTheNamespace are those that config/namespace.yaml gives it.
+func labelsOfTheNamespace(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "namespace.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := chart.Read(text)
+	if err != nil || len(objects) != 1 || objects[0].GetName() != "tokenward-system" || objects[0].GetLabels()["pod-security.kubernetes.io/enforce"] != "restricted" {
+		t.Fatalf("%v, %v", objects, err)
+	}
+	return objects[0].GetLabels()
 }
 
 // mustTakePods wants the API server to take the pods that the Deployment makes.

@@ -129,17 +129,28 @@ func (f *field) accepts(t *testing.T, host, text string) bool {
 // askVerdict asks the webhook about a pod that mounts a Secret.
 func askVerdict(t *testing.T, a *harness.Asker, secret string) string {
 	t.Helper()
-	r, err := a.Ask(t.Context(), harness.ReviewBody(t, harness.Pod("p", harness.SecretVolume(secret, false))))
+	verdict, _, err := verdictOn(t, a, secret)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return verdict
+}
+
+// verdictOn asks the webhook about a pod that mounts a Secret, and returns what it
+// says of the token, and to the user.
+func verdictOn(t *testing.T, a *harness.Asker, secret string) (verdict, message string, err error) {
+	t.Helper()
+	r, err := a.Ask(t.Context(), harness.ReviewBody(t, harness.Pod("p", harness.SecretVolume(secret, false))))
+	if err != nil {
+		return "", "", err
+	}
 	switch found := r.AuditAnnotations["findings"]; {
 	case !r.Allowed:
-		return "invalid"
+		return "invalid", r.Result.Message, nil
 	case strings.Contains(found, `"check":"token-valid","action":"Audit","state":"unknown"`):
-		return "unknown"
+		return "unknown", "", nil
 	}
-	return "valid"
+	return "valid", "", nil
 }
 
 // newRSA writes a key and its public half to files.

@@ -85,7 +85,7 @@ func (o *ownToken) policies(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range harness.Documents(t, ownPolicies) {
-		if _, err := c.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.TokenPolicyResource)).Create(t.Context(), p, metav1.CreateOptions{}); err != nil {
+		if _, err := c.Resource(v1alpha1.GroupVersion.WithResource(v1alpha1.TokenPolicyResource)).Create(t.Context(), p, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}); err != nil {
 			t.Fatal(err)
 		}
 	}
