@@ -105,7 +105,7 @@ func line(c *cases.Case) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return strings.Join(policies, "<br>") + " | " + strings.Join(given(c), "<br>") + " | " + strings.Join(results(c, outcome), "<br>"), nil
+	return strings.Join(policies, "<br>") + " | " + strings.Join(given(c), "<br>") + " | " + strings.Join(results(outcome), "<br>"), nil
 }
 
 func policiesOf(c *cases.Case) ([]string, error) {
@@ -153,7 +153,7 @@ func given(c *cases.Case) []string {
 	return out
 }
 
-func results(c *cases.Case, o *cases.Outcome) []string {
+func results(o *cases.Outcome) []string {
 	out := []string{"allowed"}
 	if !o.Allowed {
 		out[0] = "**refused**"
