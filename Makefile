@@ -82,9 +82,10 @@ test-rotations: cluster-newest bin/tools/helm ## Change the signing keys of real
 	KUBEBUILDER_ASSETS=$(call assets,$(NEWEST)) ROTATIONS=$(ROTATIONS) go test -count=1 -v -timeout=0 ./test/e2e/tokens -run "^TestRotations"
 
 .PHONY: verify
-verify: bin/tools/golangci-lint verify-chart ## Lint, and check that generated files are fresh
+verify: bin/tools/golangci-lint verify-chart ## Lint; check that generated files are fresh and that the API takes nothing away
 	bin/tools/golangci-lint run ./...
 	hack/verify-generated.sh
+	hack/verify-api.sh
 
 .PHONY: verify-chart
 verify-chart: bin/tools/helm bin/tools/helm-unittest ## Lint the chart and run its unit tests
@@ -97,6 +98,7 @@ generate: bin/tools/controller-gen ## Write all generated files anew
 	go run ./hack/checkdocs docs/checks
 	go run ./hack/makerdocs docs/makers.md
 	go run ./hack/clidocs docs/cli
+	go run ./hack/casedocs test/cases/compositions docs/compositions.md
 	cp config/crd/*.yaml $(CHART)/files/
 	go run ./hack/chartdocs $(CHART)
 

@@ -194,17 +194,20 @@ func panicError(p any) error {
 	return fmt.Errorf("panic with a %T", p)
 }
 
-// gather looks up what a review needs, within the time that the API server grants.
-// It ends early when the client has gone. A shutdown is no reason to end: a review in
-// flight is answered in full.
-func (e *Endpoint) gather(r *http.Request, arrived time.Time, needs func(*facts.Set) []facts.Query) (*facts.Set, error) {
+// within returns the context of the look-ups and the conditions of a review. It ends
+// with the time that the API server grants, and when the client has gone. A shutdown
+// is no reason to end: a review in flight is answered in full.
+func within(r *http.Request, arrived time.Time) (context.Context, context.CancelFunc) {
 	timeout := granted(r)
 	deadline := time.Now().Add(gatherBudget(timeout)) // from now on, for it may have waited for its turn
 	if last := arrived.Add(timeout - margin(timeout)); deadline.After(last) {
 		deadline = last
 	}
-	ctx, cancel := context.WithDeadline(r.Context(), deadline)
-	defer cancel()
+	return context.WithDeadline(r.Context(), deadline)
+}
+
+// gather looks up what a review needs.
+func (e *Endpoint) gather(ctx context.Context, r *http.Request, arrived time.Time, needs func(*facts.Set) []facts.Query) (*facts.Set, error) {
 	set := e.Source.Gather(ctx, arrived, needs)
 	if r.Context().Err() != nil {
 		return nil, errGone

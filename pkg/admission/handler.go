@@ -50,9 +50,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) judge(r *http.Request, arrived time.Time, request *Request) (policy.Verdict, error) {
-	request.review.AtMost, request.review.Now = h.AtMost, h.Now()
+	ctx, cancel := within(r, arrived)
+	defer cancel()
+	request.review.AtMost, request.review.Now, request.review.Done = h.AtMost, h.Now(), ctx.Done()
 	plan := h.Policies.Snapshot().Plan(&request.review)
-	set, err := h.gather(r, arrived, plan.Needs)
+	set, err := h.gather(ctx, r, arrived, plan.Needs)
 	if err != nil {
 		return policy.Verdict{}, err
 	}

@@ -43,9 +43,11 @@ func (h *MutateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *MutateHandler) change(r *http.Request, arrived time.Time, request *Request) (rewrite.Result, error) {
-	request.review.Now = h.Now()
+	ctx, cancel := within(r, arrived)
+	defer cancel()
+	request.review.Now, request.review.Done = h.Now(), ctx.Done()
 	plan := rewrite.New(h.Policies.Snapshot(), &request.review)
-	set, err := h.gather(r, arrived, plan.Needs)
+	set, err := h.gather(ctx, r, arrived, plan.Needs)
 	if err != nil {
 		return rewrite.Result{}, err
 	}

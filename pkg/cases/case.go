@@ -45,8 +45,8 @@ type File struct {
 	Cluster []json.RawMessage `json:"cluster,omitempty"`
 	// Unknown objects can't be looked up; Absent ones do not exist although
 	// every namespace has them.
-	Unknown []Object `json:"unknown,omitempty"`
-	Absent  []Object `json:"absent,omitempty"`
+	Unknown []UnknownObject `json:"unknown,omitempty"`
+	Absent  []Object        `json:"absent,omitempty"`
 	// Keys are files beside the case with what the API server accepts (PEM or
 	// JWKS), or the word unknown, as where they are left out; Issuers are accepted
 	// besides the legacy issuer.
@@ -75,6 +75,14 @@ type Object struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
+}
+
+// UnknownObject can't be looked up.
+type UnknownObject struct {
+	Object `json:",inline"`
+	// Why is "too many references" or "too many look-ups" where the caller brought it
+	// about; anything else is the cluster's doing, and need not be told.
+	Why facts.Why `json:"why,omitempty"`
 }
 
 // Request is what the API server asks about.
@@ -245,12 +253,18 @@ func (c *Case) useCluster(d *strictyaml.Document) error {
 		}
 	}
 	for i, o := range c.File.Unknown {
-		if err := c.declare(d, fmt.Sprintf("unknown[%d]", i), o, facts.Unknown); err != nil {
+		at := fmt.Sprintf("unknown[%d]", i)
+		if o.Why == "" {
+			o.Why = facts.Declared
+		} else if !o.Why.IsCallersDoing() {
+			return d.ErrorAt(at+".why", fmt.Sprintf("%q is neither %q nor %q; leave it out for any other reason", o.Why, facts.TooManyReferences, facts.TooManyLookups))
+		}
+		if err := c.declare(d, at, o.Object, facts.Unknown, o.Why); err != nil {
 			return err
 		}
 	}
 	for i, o := range c.File.Absent {
-		if err := c.declare(d, fmt.Sprintf("absent[%d]", i), o, facts.Absent); err != nil {
+		if err := c.declare(d, fmt.Sprintf("absent[%d]", i), o, facts.Absent, facts.NoReason); err != nil {
 			return err
 		}
 	}
@@ -300,7 +314,7 @@ func (c *Case) useHistory() {
 	}
 }
 
-func (c *Case) declare(d *strictyaml.Document, at string, o Object, state facts.State) error {
+func (c *Case) declare(d *strictyaml.Document, at string, o Object, state facts.State, why facts.Why) error {
 	kinds := []string{"Secret", "ConfigMap", "ServiceAccount", "Namespace", "ClusterTrustBundle", "SecretProviderClass", "Pod", "Node"}
 	switch {
 	case !slices.Contains(kinds, o.Kind):
@@ -315,7 +329,7 @@ func (c *Case) declare(d *strictyaml.Document, at string, o Object, state facts.
 	case !clusterScoped && o.Namespace == "":
 		return d.ErrorAt(at, "namespace must be given for a "+o.Kind)
 	}
-	c.cluster.Declare(id, state)
+	c.cluster.Declare(id, state, why)
 	return nil
 }
 

@@ -31,7 +31,8 @@ type Check struct {
 	// asked for once, for all such checks.
 	ReadsSecrets bool
 	// Needs asks for the facts that Find will read, given those that are known
-	// so far. It is called again until it asks for nothing new.
+	// so far. It is called again until it asks for nothing new. nil where the pod
+	// alone says it all.
 	Needs func(in *Input, ask func(facts.Query))
 	// Find reports what is wrong. It is a pure function of its input.
 	Find func(in *Input, report func(Finding))
@@ -111,6 +112,7 @@ func Checks() []Check {
 		tokenOwnAccount(),
 		tokenLongLived(),
 		tokenInEnvironment(),
+		secretInEnvironment(),
 		tokenDefaultAccount(),
 		tokenRequired(),
 		tokenMounted(),
@@ -134,8 +136,8 @@ func ValidateChecks(checks []Check) error {
 			return fmt.Errorf("check %s: title, problem and remedy must be told", c.ID)
 		case c.Default.Strength() < 0:
 			return fmt.Errorf("check %s: default %q is no action", c.ID, c.Default)
-		case c.Needs == nil || c.Find == nil:
-			return fmt.Errorf("check %s: needs and find must be given", c.ID)
+		case c.Find == nil:
+			return fmt.Errorf("check %s: find must be given", c.ID)
 		}
 		if err := c.validate(); err != nil {
 			return fmt.Errorf("check %s: %w", c.ID, err)

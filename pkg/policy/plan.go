@@ -122,7 +122,9 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 			p.input.askSecrets(ask, p.refusesByContents())
 		}
 		p.input.Parameters, p.input.UnknownDenies = t.parameters, t.unknownDenies
-		t.check.Needs(&p.input, ask)
+		if t.check.Needs != nil {
+			t.check.Needs(&p.input, ask)
+		}
 	}
 	p.input.providers.ask(ask)
 	return queries.List

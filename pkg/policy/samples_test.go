@@ -43,6 +43,34 @@ func TestSamplesInAFile(t *testing.T) {
 	}
 }
 
+// The examples of the pages are policies that somebody may apply.
+func TestThePoliciesOfThePagesCompile(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
+	compiled := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range block.FindAllSubmatch(text, -1) {
+			if !regexp.MustCompile(`(?m)^kind: TokenPolicy$`).Match(m[1]) {
+				continue
+			}
+			if _, err := NewCompiler(Checks()).Parse(page, m[1]); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+			compiled++
+		}
+	}
+	if compiled == 0 {
+		t.Error("no page has a policy")
+	}
+}
+
 // docs/policy.md tells of every field that the CRD has.
 func TestEveryFieldIsDocumented(t *testing.T) {
 	read := func(path string) []byte {

@@ -33,7 +33,7 @@ const module = "tokenward.dev/tokenward/"
 // those of the levels below its own, and none beside it.
 func levels() [][]string {
 	return [][]string{
-		{"pkg/owntoken"},
+		{"pkg/owntoken", "config/crd"},
 		{
 			"pkg/apis/tokenward/v1alpha1", "pkg/workload", "pkg/reference", "pkg/strictyaml", "pkg/token", "pkg/printable", "pkg/metrics",
 			"pkg/servingcert", "pkg/version", "pkg/filewatch", "pkg/logonce", "pkg/intake",

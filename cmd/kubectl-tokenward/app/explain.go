@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,13 +16,18 @@ import (
 func newExplainCommand() *cobra.Command {
 	checks := policy.Checks()
 	return &cobra.Command{
-		Use:   "explain [CHECK|makers]",
-		Short: "List the checks, or tell all about one",
+		Use:   "explain [CHECK|makers|tokenpolicy[.FIELD]|default-policy]",
+		Short: "List the checks, or tell all about one, or about policies",
 		Long: `List the checks with what they find and what they lead to by default, or tell
 all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.
-"explain makers" lists what makes Secrets and ConfigMaps that no manifest has.`,
+
+makers lists what makes Secrets and ConfigMaps that no manifest has; tokenpolicy
+lists the fields of a TokenPolicy with examples; default-policy prints the
+built-in policy, ready to be changed and applied.`,
 		Example: `  kubectl tokenward explain
-  kubectl tokenward explain token-valid`,
+  kubectl tokenward explain token-valid
+  kubectl tokenward explain tokenpolicy.spec.exemptions
+  kubectl tokenward explain default-policy > default.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -35,7 +41,12 @@ all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.
 				p.checks(checks)
 				return nil
 			}
-			if args[0] == makersWord {
+			switch kind, field, _ := strings.Cut(args[0], "."); {
+			case kind == explainPolicy:
+				return p.tokenPolicy(field)
+			case args[0] == explainDefault:
+				return p.defaultPolicy()
+			case args[0] == explainMakers:
 				p.makers()
 				return nil
 			}
@@ -49,9 +60,6 @@ all about one: what goes wrong, how to mend it, and how a TokenPolicy names it.
 		},
 	}
 }
-
-// makersWord is what explain takes beside the checks.
-const makersWord = "makers"
 
 // makers prints the table of makers.
 func (p *printer) makers() {
@@ -70,9 +78,14 @@ func (p *printer) makers() {
 
 func completions(checks []policy.Check, begun string) []string {
 	var out []string
-	if strings.HasPrefix(makersWord, begun) {
-		out = append(out, cobra.CompletionWithDesc(makersWord, "what makes Secrets and ConfigMaps"))
+	for word, title := range map[string]string{
+		explainPolicy: "the fields of a TokenPolicy", explainDefault: "the built-in policy", explainMakers: "what makes Secrets and ConfigMaps",
+	} {
+		if strings.HasPrefix(word, begun) {
+			out = append(out, cobra.CompletionWithDesc(word, title))
+		}
 	}
+	slices.Sort(out)
 	for i := range checks {
 		if strings.HasPrefix(checks[i].ID, begun) {
 			out = append(out, cobra.CompletionWithDesc(checks[i].ID, checks[i].Title))

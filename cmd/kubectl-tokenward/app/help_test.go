@@ -51,7 +51,7 @@ var copied = regexp.MustCompile(`^ +(kubectl|bin/) ?`)
 
 func TestTablesFitInto80Columns(t *testing.T) {
 	f := newTokenFixture(t)
-	commands := [][]string{{"explain"}, {"version"}, {"token", "inspect"}, {"token", "inspect", f.secret()}, {"token", "verify", "--key-file", f.keyFile}, {"token", "verify", f.expired, "--jwks", f.jwks}}
+	commands := [][]string{{"explain"}, {"explain", "tokenpolicy"}, {"explain", "default-policy"}, {"version"}, {"token", "inspect"}, {"token", "inspect", f.secret()}, {"token", "verify", "--key-file", f.keyFile}, {"token", "verify", f.expired, "--jwks", f.jwks}}
 	for _, c := range policy.Checks() {
 		commands = append(commands, []string{"explain", c.ID})
 	}
@@ -109,6 +109,7 @@ func TestExplain(t *testing.T) {
 	}
 	for _, tt := range []struct{ check, want string }{
 		{"token-vald", `there is no check "token-vald"; did you mean "token-valid"?`},
+		{"tokenpolicy.spec.chekcs", `a TokenPolicy has no such field; kubectl tokenward explain tokenpolicy lists them`},
 		{"zzzzzzzz", `there is no check "zzzzzzzz"; kubectl tokenward explain lists them`},
 		{"eyJhbGciOiJSUzI1NiJ9", "there is no such check; kubectl tokenward explain lists them"},
 	} {

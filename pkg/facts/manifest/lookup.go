@@ -102,7 +102,7 @@ func (c *Cluster) factOf(q *facts.Query, o *object) facts.Fact {
 	f := facts.Fact{State: o.state}
 	switch o.state {
 	case facts.Unknown:
-		f.Why = facts.Declared
+		f.Why = o.why
 	case facts.Absent:
 	case facts.Present:
 		f.Labels, f.Names = o.labels, o.names

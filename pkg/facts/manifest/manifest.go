@@ -66,6 +66,7 @@ type Cluster struct {
 type object struct {
 	file   string // that it was read from
 	state  facts.State
+	why    facts.Why // of what is unknown
 	keys   map[string]struct{}
 	binary []string // those in binaryData, sorted
 	labels map[string]string
@@ -275,7 +276,7 @@ func (c *Cluster) put(id facts.Object, o *object) {
 }
 
 // Declare sets the state of an object by hand: absent, against what is implied,
-// or unknown.
-func (c *Cluster) Declare(id facts.Object, state facts.State) {
-	c.put(id, &object{state: state})
+// or unknown for a reason.
+func (c *Cluster) Declare(id facts.Object, state facts.State, why facts.Why) {
+	c.put(id, &object{state: state, why: why})
 }

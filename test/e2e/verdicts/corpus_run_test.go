@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,7 +48,8 @@ var namespaceWord = regexp.MustCompile(`\bshop\b`)
 
 // prepareIn makes the case's cluster, and the object that it is about.
 func (r *corpusRun) prepareIn(t, owner *testing.T, corpus string) {
-	text, err := os.ReadFile(filepath.Join(corpus, r.name))
+	file, number, several := strings.Cut(r.name, "#")
+	text, err := os.ReadFile(filepath.Join(corpus, file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,11 +58,14 @@ func (r *corpusRun) prepareIn(t, owner *testing.T, corpus string) {
 	for _, word := range []string{"corp", "example.test"} {
 		text = regexp.MustCompile(`\b`+regexp.QuoteMeta(word)+`([":/]|\b)`).ReplaceAll(text, []byte(strings.TrimPrefix(r.namespace, "corpus-")+"."+word+"$1"))
 	}
-	found, err := cases.Parse(r.name, text)
-	if err != nil || len(found) != 1 {
-		t.Fatalf("%v", err)
+	found, err := cases.Parse(file, text)
+	if err != nil {
+		t.Fatal(err)
 	}
 	r.c = found[0]
+	if n, err := strconv.Atoi(number); several && err == nil {
+		r.c = found[n-1]
+	}
 	makeCluster(t, owner, r.namespace, r.c.File.Cluster)
 	r.send = r.prepare(t)
 }
