@@ -115,7 +115,7 @@ func (l *Lister) typedItem(kind schema.GroupVersionKind, o runtime.Object) (Item
 		return Item{Object: workload.ObjectOfPod(pod), Meta: m}, nil
 	}
 	item := Item{Meta: m, Object: workload.Object{
-		Kind: kind, Namespace: m.GetNamespace(), Name: m.GetName(), Whole: workload.WholeOf(o, kind),
+		Kind: kind, Namespace: m.GetNamespace(), Name: m.GetName(), Whole: workload.WholeOf(o, kind), Idle: workload.IsIdle(o),
 	}}
 	if template := templateOf(o); template != nil {
 		item.Pod = l.templates.OfTemplate(kind.GroupKind(), m, template)

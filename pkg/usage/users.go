@@ -1,33 +1,49 @@
-package listing
+// Package usage answers which pods and pod templates use an object, and which
+// workloads are behind them.
+//
+// It is pure, and it may import packages facts, reference and workload, and nothing
+// else of ours.
+package usage
 
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/workload"
 )
 
 // Users answers which pods and pod templates use an object. The zero value has
 // none.
 type Users struct {
-	uses map[facts.Object][]Use
+	// Unread says which lists did not come, or not whole, and why: "pods: time-out".
+	Unread []string
+
+	all         []*User
+	uses        map[facts.Object][]Use
+	controllers map[types.UID]*metav1.OwnerReference // by the uid of what they control
 }
 
 // User is a pod, or an object with a pod template.
 type User struct {
-	Kind            schema.GroupVersionKind
-	Namespace, Name string
-	UID             types.UID
+	workload.Object
+	UID types.UID
 	// Controller is who controls the user; nil for nobody.
 	Controller *metav1.OwnerReference
-	// Template is set for what pods are made from.
-	Template bool
 	// Finished pods have ended, or are being deleted; so may templates be. They need
 	// nothing any more.
 	Finished bool
+}
+
+// NewUser returns an object that stands for a pod as a user.
+func NewUser(object *workload.Object, meta metav1.Object) *User {
+	phase := object.Pod.Status.Phase
+	return &User{
+		Object: *object, UID: meta.GetUID(), Controller: metav1.GetControllerOf(meta),
+		Finished: object.Pod.DeletionTimestamp != nil || phase == corev1.PodSucceeded || phase == corev1.PodFailed,
+	}
 }
 
 // Use is one field of a user that points at an object. Its reference says by which
@@ -37,26 +53,18 @@ type Use struct {
 	Reference reference.Reference
 }
 
-// Add adds an object that stands for a pod, with those references of the pod that
-// are of interest.
-func (u *Users) Add(item *Item, references []reference.Reference) {
-	if len(references) == 0 {
-		return
-	}
+// Add adds a user, with those references of its pod that are of interest.
+func (u *Users) Add(user *User, references []reference.Reference) {
 	if u.uses == nil {
-		u.uses = map[facts.Object][]Use{}
+		u.uses, u.controllers = map[facts.Object][]Use{}, map[types.UID]*metav1.OwnerReference{}
 	}
-	phase := item.Pod.Status.Phase
-	user := &User{
-		Kind: item.Kind, Namespace: item.Namespace, Name: item.Name, UID: item.Meta.GetUID(),
-		Controller: item.Controller(), Template: item.Pod.Template,
-		Finished: item.Pod.DeletionTimestamp != nil || phase == corev1.PodSucceeded || phase == corev1.PodFailed,
-	}
+	u.all = append(u.all, user)
+	u.controllers[user.UID] = user.Controller
 	for i := range references {
 		r := &references[i]
 		o := facts.Object{Kind: r.Kind, Name: r.Name, SignerName: r.SignerName, Labels: r.Labels}
 		if r.Kind != reference.ClusterTrustBundle {
-			o.Namespace = item.Namespace
+			o.Namespace = user.Namespace
 		}
 		u.uses[o] = append(u.uses[o], Use{User: user, Reference: *r})
 	}
