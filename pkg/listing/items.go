@@ -51,9 +51,13 @@ func (l *Lister) resources() []resource {
 	}
 }
 
+func (l *Lister) pods() resource {
+	return resource{l.Core.CoreV1().RESTClient(), corev1.SchemeGroupVersion.WithKind("Pod"), "pods"}
+}
+
 // EachPod visits the pods of a namespace, or all if it is empty, page by page.
 func (l *Lister) EachPod(ctx context.Context, namespace string, visit func([]Item) error) error {
-	return l.each(ctx, resource{l.Core.CoreV1().RESTClient(), corev1.SchemeGroupVersion.WithKind("Pod"), "pods"}, namespace, visit)
+	return l.each(ctx, l.pods(), namespace, visit)
 }
 
 // EachTemplate visits the objects that have a pod template, resource by resource
