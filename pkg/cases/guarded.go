@@ -56,6 +56,9 @@ func (c *Case) useGuarded(d *strictyaml.Document) error {
 	return nil
 }
 
+// IsGuarded reports whether the request is about a Secret or an account.
+func (c *Case) IsGuarded() bool { return c.guarded != nil }
+
 // guardedVerdict judges such a request.
 func (c *Case) guardedVerdict() policy.Verdict {
 	if deletion := c.guarded.Deletion(); deletion != nil {

@@ -93,6 +93,8 @@ func cannotRun(name string, c *cases.Case, bundles bool) string {
 	}
 	check, _, _ := strings.Cut(name, "/")
 	switch {
+	case c.IsGuarded():
+		return "about a Secret or an account: see test/e2e/guard"
 	case c.File.Phase == "mutate":
 		return ofMutation
 	case byName[name] != "":
