@@ -24,7 +24,8 @@ func (c *Case) useGuarded(d *strictyaml.Document) error {
 		object = r.OldObject
 	}
 	var kind metav1.TypeMeta
-	if json.Unmarshal(object, &kind) != nil || kind.APIVersion != "v1" || !slices.Contains([]string{"Secret", "ServiceAccount"}, kind.Kind) {
+	_ = json.Unmarshal(object, &kind) // what is no object is nobody's kind
+	if kind.APIVersion != "v1" || !slices.Contains([]string{"Secret", "ServiceAccount"}, kind.Kind) {
 		return nil
 	}
 	c.guarded = &policy.GuardedRequest{

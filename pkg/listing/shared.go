@@ -35,7 +35,6 @@ type lookKey struct {
 }
 
 type sharedLook struct {
-	asked time.Time     // by the first
 	done  chan struct{}
 	found *usage.Users // once done is closed
 }
@@ -72,7 +71,7 @@ func (s *SharedUsers) join(key lookKey) *sharedLook {
 	if next := s.waiting[key]; next != nil {
 		return next
 	}
-	next := &sharedLook{asked: time.Now(), done: make(chan struct{})}
+	next := &sharedLook{done: make(chan struct{})}
 	s.waiting[key] = next
 	before := s.running[key]
 	go s.run(key, next, before)
@@ -80,6 +79,8 @@ func (s *SharedUsers) join(key lookKey) *sharedLook {
 }
 
 func (s *SharedUsers) run(key lookKey, look, before *sharedLook) {
+	patience, stop := context.WithTimeout(context.Background(), lookPatient) // of who asked first
+	defer stop()
 	time.Sleep(lookWindow)
 	if before != nil {
 		<-before.done
@@ -89,7 +90,7 @@ func (s *SharedUsers) run(key lookKey, look, before *sharedLook) {
 	delete(s.waiting, key)
 	s.running[key] = look
 	s.mu.Unlock()
-	if look.found = timedOut(); time.Since(look.asked) < lookPatient { // else who asked first has gone
+	if look.found = timedOut(); patience.Err() == nil {
 		// Others may wait for the same look: the end of one request must not end it.
 		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
 		look.found = s.look(ctx, key.namespace, key.whole)

@@ -32,7 +32,8 @@ func (g *Gone) onlyOf(references []reference.Reference) []reference.Reference {
 			return g.Kind != reference.Secret
 		case reference.Secret:
 			return !slices.Contains(g.TokenSecrets, r.Name)
+		default:
+			return true
 		}
-		return true
 	})
 }
