@@ -49,6 +49,7 @@ func write(dir string) error {
 func page(c *policy.Check) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, generated+"# %s\n\nFinds %s. Default action: **%s**.\n", c.ID, c.Title, c.Default)
+	fmt.Fprintf(&b, "\n- Judged when %s.", c.Subject)
 	fmt.Fprintf(&b, "\n- Effect: %s.\n- Severity: %s.\n- Category: %s.\n", c.Effect, c.Severity, c.Category)
 	if c.Waiting.Heals() {
 		fmt.Fprintf(&b, "- The pod need not be changed: it becomes whole when the object that it points at is mended.\n")

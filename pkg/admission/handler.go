@@ -2,8 +2,8 @@
 // gather the facts that the policies need, let them judge, and answer. No rule
 // of the game lives here; see package policy.
 //
-// Of ours it imports packages apis, workload, facts, source, intake, metrics, printable, policy
-// and policy/rewrite; facts come through the interface source.Source.
+// Of ours it imports packages apis, workload, reference, facts, usage, source, intake, metrics,
+// printable, policy, policy/rewrite and evaluate; facts come through the interface source.Source.
 package admission
 
 import (
@@ -65,22 +65,22 @@ func (h *Handler) judge(r *http.Request, arrived time.Time, request *Request) (p
 }
 
 // record writes the metrics and, at the debug level, a line for each finding.
-func (h *Handler) record(request *Request, v *policy.Verdict) {
+func (e *Endpoint) record(request *Request, v *policy.Verdict) {
 	for _, u := range v.Undecided {
-		h.Metrics.Undecided.Inc()
-		h.Log.V(1).Info("Whether a policy matches is unknown", "uid", request.uid, "policy", u.Policy, "why", u.Why)
+		e.Metrics.Undecided.Inc()
+		e.Log.V(1).Info("Whether a policy matches is unknown", "uid", request.uid, "policy", u.Policy, "why", u.Why)
 	}
 	for _, part := range []struct {
 		counter  *prometheus.CounterVec
 		message  string
 		findings []policy.Finding
-	}{{h.Metrics.Findings, "Finding", v.Findings}, {h.Metrics.WouldFindings, "Would have acted", v.Would}} {
+	}{{e.Metrics.Findings, "Finding", v.Findings}, {e.Metrics.WouldFindings, "Would have acted", v.Would}} {
 		for i := range part.findings {
 			f := &part.findings[i]
 			part.counter.WithLabelValues(f.Check, string(f.Action), f.State.String()).Inc()
-			if log := h.Log.V(1); log.Enabled() {
+			if log := e.Log.V(1); log.Enabled() {
 				log.Info(part.message, "uid", request.uid, "namespace", request.review.Namespace, "operation", request.review.Operation,
-					"check", f.Check, "action", f.Action, "state", f.State.String(), "object", f.Object.String(), "path", f.Path)
+					"check", f.Check, "action", f.Action, "state", f.State.String(), "object", f.Object.String(), "subject", f.Subject, "path", f.Path)
 			}
 		}
 	}

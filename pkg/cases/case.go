@@ -87,13 +87,15 @@ type UnknownObject struct {
 
 // Request is what the API server asks about.
 type Request struct {
-	Operation   admissionv1.Operation     `json:"operation,omitempty"`
-	Namespace   string                    `json:"namespace,omitempty"`
-	SubResource string                    `json:"subResource,omitempty"`
-	DryRun      bool                      `json:"dryRun,omitempty"`
-	UserInfo    authenticationv1.UserInfo `json:"userInfo,omitempty"`
-	Object      json.RawMessage           `json:"object,omitempty"`
-	OldObject   json.RawMessage           `json:"oldObject,omitempty"`
+	Operation   admissionv1.Operation `json:"operation,omitempty"`
+	Namespace   string                `json:"namespace,omitempty"`
+	SubResource string                `json:"subResource,omitempty"`
+	DryRun      bool                  `json:"dryRun,omitempty"`
+	// DeleteCollection says that the object is one of many that the request deletes.
+	DeleteCollection bool                      `json:"deleteCollection,omitempty"`
+	UserInfo         authenticationv1.UserInfo `json:"userInfo,omitempty"`
+	Object           json.RawMessage           `json:"object,omitempty"`
+	OldObject        json.RawMessage           `json:"oldObject,omitempty"`
 }
 
 // Expect is the verdict. What is left out is not compared.
@@ -110,6 +112,7 @@ type Expect struct {
 type Finding struct {
 	Check   *string `json:"check,omitempty"`
 	Path    *string `json:"path,omitempty"`
+	Subject *string `json:"subject,omitempty"`
 	Object  *string `json:"object,omitempty"`
 	Action  *string `json:"action,omitempty"`
 	State   *string `json:"state,omitempty"`
@@ -138,6 +141,7 @@ type Case struct {
 	cluster  *manifest.Cluster
 	snapshot *policy.Snapshot
 	review   *policy.Attributes
+	guarded  *policy.GuardedRequest // nil unless it is about a Secret or an account
 	now      time.Time
 }
 
@@ -209,7 +213,7 @@ func compile(compiler *policy.Compiler, d *strictyaml.Document) (*Case, error) {
 	if c.File.Now != nil {
 		c.now = c.File.Now.Time
 	}
-	for _, step := range []func(*strictyaml.Document) error{c.checkExpect, c.useCluster, c.useKeys, c.usePolicies, c.useRequest} {
+	for _, step := range []func(*strictyaml.Document) error{c.checkExpect, c.useCluster, c.useKeys, c.usePolicies, c.useRequest, c.useGuarded} {
 		if err := step(d); err != nil {
 			return nil, err
 		}

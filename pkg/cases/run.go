@@ -13,6 +13,9 @@ import (
 
 // VerdictOn judges a review by the policies and the cluster of the case.
 func (c *Case) VerdictOn(review *policy.Attributes) policy.Verdict {
+	if c.guarded != nil {
+		return c.guardedVerdict()
+	}
 	review.Now = c.now
 	plan := c.snapshot.Plan(review)
 	return plan.Judge(source.Answer(c.cluster, c.now, plan.Needs))
@@ -97,6 +100,7 @@ func (d *differences) finding(at string, want *Finding, got *policy.Finding) {
 		{"check", want.Check, got.Check},
 		{"path", want.Path, got.Path},
 		{"object", want.Object, got.Object.String()},
+		{"subject", want.Subject, got.Subject},
 		{"action", want.Action, string(got.Action)},
 		{"state", want.State, got.State.String()},
 		{"message", want.Message, got.Message},
@@ -144,12 +148,16 @@ func (d *differences) annotations(want, got map[string]string) {
 }
 
 func describe(f *policy.Finding) string {
-	return fmt.Sprintf("%s at %s: %s is %s, action %s", f.Check, f.Path, f.Object, f.State, f.Action)
+	about := ""
+	if f.Subject != "" {
+		about = " of " + f.Subject
+	}
+	return fmt.Sprintf("%s at %s%s: %s is %s, action %s", f.Check, f.Path, about, f.Object, f.State, f.Action)
 }
 
 func (f *Finding) describe() string {
 	text := ""
-	for _, part := range []*string{f.Check, f.Path, f.Object, f.State, f.Action, f.Message} {
+	for _, part := range []*string{f.Check, f.Path, f.Object, f.Subject, f.State, f.Action, f.Message} {
 		if part != nil {
 			text += *part + " "
 		}

@@ -58,7 +58,7 @@ func (e *Evaluator) Evaluate(o *workload.Object) Result {
 	}
 	attributes := &policy.Attributes{
 		Operation: admissionv1.Create, Now: e.Now, Namespace: o.Namespace, Pod: o.Pod,
-		Values: func() *policy.Values { return values(o) },
+		Values: func() *policy.Values { return Values(o) },
 	}
 	plan := e.Snapshot.Plan(attributes)
 	verdict := plan.Judge(e.Gather(plan.Needs))
@@ -107,9 +107,9 @@ func merge(v *policy.Verdict) []Finding {
 	return out
 }
 
-// values returns what conditions see: what an API server would send if the
+// Values returns what conditions see: what an API server would send if the
 // object were created now.
-func values(o *workload.Object) *policy.Values {
+func Values(o *workload.Object) *policy.Values {
 	if o.Whole == nil {
 		return nil
 	}

@@ -51,9 +51,13 @@ func (l *Lister) resources() []resource {
 	}
 }
 
+func (l *Lister) pods() resource {
+	return resource{l.Core.CoreV1().RESTClient(), corev1.SchemeGroupVersion.WithKind("Pod"), "pods"}
+}
+
 // EachPod visits the pods of a namespace, or all if it is empty, page by page.
 func (l *Lister) EachPod(ctx context.Context, namespace string, visit func([]Item) error) error {
-	return l.each(ctx, resource{l.Core.CoreV1().RESTClient(), corev1.SchemeGroupVersion.WithKind("Pod"), "pods"}, namespace, visit)
+	return l.each(ctx, l.pods(), namespace, visit)
 }
 
 // EachTemplate visits the objects that have a pod template, resource by resource
@@ -115,7 +119,7 @@ func (l *Lister) typedItem(kind schema.GroupVersionKind, o runtime.Object) (Item
 		return Item{Object: workload.ObjectOfPod(pod), Meta: m}, nil
 	}
 	item := Item{Meta: m, Object: workload.Object{
-		Kind: kind, Namespace: m.GetNamespace(), Name: m.GetName(), Whole: workload.WholeOf(o, kind),
+		Kind: kind, Namespace: m.GetNamespace(), Name: m.GetName(), Whole: workload.WholeOf(o, kind), Idle: workload.IsIdle(o),
 	}}
 	if template := templateOf(o); template != nil {
 		item.Pod = l.templates.OfTemplate(kind.GroupKind(), m, template)

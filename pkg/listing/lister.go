@@ -1,8 +1,8 @@
 // Package listing lists what a cluster has: pods and templates, visited page by
 // page; and, as a store that answers queries, everything that facts are made of.
-// It also answers which pods and templates use an object.
+// It also finds out who uses what in a namespace (package usage).
 //
-// It may import packages cluster, source, facts, reference and workload, and
+// It may import packages cluster, source, facts, reference, usage and workload, and
 // nothing else of ours.
 package listing
 

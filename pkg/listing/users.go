@@ -1,67 +1,147 @@
 package listing
 
 import (
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
 
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"tokenward.dev/tokenward/pkg/cluster"
 	"tokenward.dev/tokenward/pkg/facts"
 	"tokenward.dev/tokenward/pkg/reference"
+	"tokenward.dev/tokenward/pkg/usage"
 )
 
-// Users answers which pods and pod templates use an object. The zero value has
-// none.
-type Users struct {
-	uses map[facts.Object][]Use
+// What one look at a namespace may cost. The first page of a kind is small, for
+// nobody knows yet how large its objects are; the others are made to measure.
+const (
+	firstPage     = 10
+	usersPage     = 1 << 20  // bytes
+	maxUsersBytes = 16 << 20 // of what is kept
+	maxUsersPages = 100
+	parallelLists = 4
+)
+
+// errTooMuch ends a look that would cost too much.
+var errTooMuch = errors.New("too much to look at")
+
+// Users lists the pods and templates of a namespace, and returns who uses which
+// Secrets and accounts there. Lists that do not come, or not whole, are in Unread.
+// Without whole, nothing is kept of an object but what checks look at.
+func (l *Lister) Users(ctx context.Context, namespace string, whole bool) *usage.Users {
+	look := &usersLook{lister: l, namespace: namespace, whole: whole, pages: maxUsersPages, bytes: maxUsersBytes}
+	var group errgroup.Group
+	group.SetLimit(parallelLists)
+	for _, r := range append(l.resources(), l.pods()) {
+		group.Go(func() error {
+			look.ended(r.name, look.list(ctx, TypedList(r.client, r.name, namespace), func(o runtime.Object) (Item, error) {
+				return l.typedItem(r.kind, o)
+			}))
+			return nil
+		})
+	}
+	for _, r := range l.templates.Resources() {
+		group.Go(func() error {
+			look.ended(r.Resource, look.listCustom(ctx, r))
+			return nil
+		})
+	}
+	_ = group.Wait()
+	slices.Sort(look.users.Unread)
+	return &look.users
 }
 
-// User is a pod, or an object with a pod template.
-type User struct {
-	Kind            schema.GroupVersionKind
-	Namespace, Name string
-	UID             types.UID
-	// Controller is who controls the user; nil for nobody.
-	Controller *metav1.OwnerReference
-	// Template is set for what pods are made from.
-	Template bool
-	// Finished pods have ended, or are being deleted; so may templates be. They need
-	// nothing any more.
-	Finished bool
+// usersLook is one look at a namespace.
+type usersLook struct {
+	lister    *Lister
+	namespace string
+	whole     bool
+
+	mu           sync.Mutex
+	users        usage.Users
+	pages, bytes int // what is left
 }
 
-// Use is one field of a user that points at an object. Its reference says by which
-// route, and whether the object may be missing.
-type Use struct {
-	*User
-	Reference reference.Reference
+func (k *usersLook) listCustom(ctx context.Context, r schema.GroupVersionResource) error {
+	list := func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return k.lister.Dynamic.Resource(r).Namespace(k.namespace).List(ctx, options)
+	}
+	err := k.list(ctx, list, func(o runtime.Object) (Item, error) { return k.lister.customItem(r, o) })
+	if cluster.WhyNot(err) == facts.NotServed {
+		return nil // there are none
+	}
+	return err
 }
 
-// Add adds an object that stands for a pod, with those references of the pod that
-// are of interest.
-func (u *Users) Add(item *Item, references []reference.Reference) {
-	if len(references) == 0 {
+func (k *usersLook) list(ctx context.Context, list List, item func(runtime.Object) (Item, error)) error {
+	return eachSizedPage(ctx, firstPage, list, func(page runtime.Object) (int64, error) {
+		n, size := 0, 0
+		err := meta.EachListItem(page, func(o runtime.Object) error {
+			n, size = n+1, size+sizeOf(o)
+			one, err := item(o)
+			if err != nil || one.Pod == nil {
+				return err
+			}
+			return k.add(&one)
+		})
+		if err != nil {
+			return 0, err
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.pages--; k.pages <= 0 {
+			return 0, errTooMuch
+		}
+		return int64(max(firstPage, min(PageSize, usersPage/max(1, size/max(1, n))))), nil
+	})
+}
+
+// sizeOf returns how many bytes an object has as it came.
+func sizeOf(o runtime.Object) int {
+	if sized, ok := o.(interface{ Size() int }); ok {
+		return sized.Size()
+	}
+	return usersPage / firstPage // so that the pages of what can't be weighed stay small
+}
+
+func (k *usersLook) add(one *Item) error {
+	kept := 0
+	if k.whole {
+		kept = sizeOf(one.Pod.Pod)
+	} else {
+		slim(one.Pod.Pod)
+		one.Whole, kept = nil, one.Pod.Size()
+	}
+	references := slices.DeleteFunc(reference.OfPod(one.Pod.Prefix, &one.Pod.Spec), func(r reference.Reference) bool {
+		return r.Kind != reference.Secret && r.Kind != reference.ServiceAccount
+	})
+	user := usage.NewUser(&one.Object, one.Meta)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.bytes -= kept + 200*(len(references)+2); k.bytes < 0 {
+		return errTooMuch
+	}
+	k.users.Add(user, references)
+	return nil
+}
+
+// ended notes how a list ended.
+func (k *usersLook) ended(resource string, err error) {
+	if err == nil {
 		return
 	}
-	if u.uses == nil {
-		u.uses = map[facts.Object][]Use{}
+	why := string(cluster.WhyNot(err))
+	if errors.Is(err, errTooMuch) {
+		why = errTooMuch.Error()
 	}
-	phase := item.Pod.Status.Phase
-	user := &User{
-		Kind: item.Kind, Namespace: item.Namespace, Name: item.Name, UID: item.Meta.GetUID(),
-		Controller: item.Controller(), Template: item.Pod.Template,
-		Finished: item.Pod.DeletionTimestamp != nil || phase == corev1.PodSucceeded || phase == corev1.PodFailed,
-	}
-	for i := range references {
-		r := &references[i]
-		o := facts.Object{Kind: r.Kind, Name: r.Name, SignerName: r.SignerName, Labels: r.Labels}
-		if r.Kind != reference.ClusterTrustBundle {
-			o.Namespace = item.Namespace
-		}
-		u.uses[o] = append(u.uses[o], Use{User: user, Reference: *r})
-	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.users.Unread = append(k.users.Unread, fmt.Sprintf("%s: %s", resource, why))
 }
-
-// Of returns the uses of an object in the order in which they were added. Those of
-// a ClusterTrustBundle that is chosen by signer and labels are found by these.
-func (u *Users) Of(o facts.Object) []Use { return u.uses[o] }

@@ -23,6 +23,8 @@ type Check struct {
 	Remedy string
 	// Default is what the check leads to in the built-in policy.
 	Default v1alpha1.Action
+	// Subject is which requests the check is for.
+	Subject Subject
 	// Impact is what its findings mean to the pod, to reports and to whoever waits.
 	Impact
 	// Parameters names the fields of v1alpha1.Parameters that the check reads.
@@ -57,6 +59,10 @@ type Input struct {
 	// toldOfBound is set once one reference stands for all whose objects are beyond the
 	// bound of a review, and while questions are asked: those would not be answered.
 	toldOfBound bool
+	// Gone is the object as if which did not exist the pod is judged; nil for none.
+	Gone *Gone
+	// Written is the Secret or account that is written; nil where a pod is judged.
+	Written *Written
 
 	providers providers
 }
@@ -78,6 +84,9 @@ type Finding struct {
 	// State is Unknown where the check could not find out, for the reason Why.
 	State facts.State
 	Why   facts.Why
+	// Subject is what the finding is about, where that is not the request's own object:
+	// "Deployment shop/web".
+	Subject string
 	// Message tells what, where, what will happen and the cure, in at most
 	// MaxMessage characters without a line break.
 	Message string
@@ -85,6 +94,8 @@ type Finding struct {
 	// (secret-exists), or, for a template, what its pods will be found to have. The
 	// policy default does not record it again; others do, where they list the check.
 	Echo bool
+	// atOnce is set where something breaks as soon as an object is gone.
+	atOnce bool
 
 	// The rest is the verdict's.
 
@@ -116,6 +127,10 @@ func Checks() []Check {
 		tokenDefaultAccount(),
 		tokenRequired(),
 		tokenMounted(),
+		secretInUse(),
+		serviceAccountInUse(),
+		tokenSecretCreated(),
+		accountAutomount(),
 	}
 }
 

@@ -32,7 +32,8 @@ otherwise it ends in ` + "`ImagePullBackOff`" + `, perhaps only on the next node
 pod's account: the API server copies the account's ` + "`imagePullSecrets`" + ` into pods that have none.`,
 		Needs: func(in *Input, ask func(facts.Query)) {
 			if in.getsPullSecrets() {
-				ask(facts.Query{Object: in.ownAccount(), Contents: true})
+				// No refusal of a deletion rests on what an index held.
+				ask(facts.Query{Object: in.ownAccount(), Contents: true, Fresh: in.Gone != nil})
 			}
 			c.needs(in, ask)
 			in.eachInheritedPullSecret(func(r *reference.Reference) { c.needsOne(in, r, ask) })
@@ -50,7 +51,8 @@ func (in *Input) accountPath() string { return in.Pod.Prefix + "spec.serviceAcco
 // of its account: it has none itself (k8s.io/kubernetes,
 // plugin/pkg/admission/serviceaccount).
 func (in *Input) getsPullSecrets() bool {
-	return in.Pod.Written && len(in.Pod.Spec.ImagePullSecrets) == 0
+	written := in.Pod.Written || (in.Pod.Template && in.Gone != nil && in.Gone.PullSecret)
+	return written && len(in.Pod.Spec.ImagePullSecrets) == 0
 }
 
 // eachInheritedPullSecret visits the references that the pod will have once it

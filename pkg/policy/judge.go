@@ -20,6 +20,14 @@ func (p *Plan) Judge(set *facts.Set) Verdict {
 	if p.passed != "" {
 		return Verdict{Allowed: true, Passed: p.passed}
 	}
+	return p.verdict(p.rulings(set))
+}
+
+// rulings returns what was found, with what the policies make of it.
+func (p *Plan) rulings(set *facts.Set) []ruling {
+	if p.passed != "" {
+		return nil
+	}
 	p.settle(set)
 	p.useFacts(set)
 	var rulings []ruling
@@ -37,7 +45,7 @@ func (p *Plan) Judge(set *facts.Set) Verdict {
 			}
 		}
 	}
-	return p.verdict(rulings)
+	return rulings
 }
 
 // inFieldOrder sorts what trials of one check with different parameters found.
@@ -76,7 +84,7 @@ func (p *Plan) rule(votes []vote, f Finding) ruling {
 	r.finding.Action = v1alpha1.None
 	for i := range votes {
 		v := &votes[i]
-		action, exempted := v.weigh(&f)
+		action, exempted := p.weigh(v, &f)
 		if v.policy.dryRun {
 			r.wouldDo(action, v.policy.Name)
 		} else {
@@ -97,9 +105,11 @@ func (p *Plan) rule(votes []vote, f Finding) ruling {
 
 // weigh returns the action of one vote on one finding, and the exemption that
 // brought it down, if one did.
-func (v *vote) weigh(f *Finding) (action v1alpha1.Action, exempted string) {
+func (p *Plan) weigh(v *vote, f *Finding) (action v1alpha1.Action, exempted string) {
 	action = v.action
-	if f.State == facts.Unknown && !v.denyUnknown && !f.Why.IsCallersDoing() {
+	if p.attributes.Gone != nil && (f.State == facts.Unknown || v.uncertain) {
+		action = v1alpha1.Weaker(action, v1alpha1.Warn) // no deletion is refused for what is unknown
+	} else if f.State == facts.Unknown && !v.denyUnknown && !f.Why.IsCallersDoing() {
 		action = v1alpha1.Weaker(action, v1alpha1.Audit)
 	}
 	if !action.StrongerThan(v1alpha1.Audit) {

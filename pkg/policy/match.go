@@ -26,6 +26,10 @@ func (m *match) selectsPod(pod *workload.Pod) bool {
 		(len(m.accounts) == 0 || slices.Contains(m.accounts, pod.Spec.ServiceAccountName))
 }
 
+// looksAtPods reports whether the match is about pods alone: a Secret or an account
+// that is written has neither labels nor fields of a pod.
+func (m *match) looksAtPods() bool { return m.pods != nil || len(m.conditions) > 0 || m.broken }
+
 // asksNamespace reports whether the match depends on the pod's namespace.
 func (m *match) asksNamespace() bool {
 	return m.namespaces != nil || slices.ContainsFunc(m.conditions, func(c condition) bool { return c.namespace })
@@ -128,6 +132,9 @@ type Undecided struct {
 
 // add takes a policy into account if it selects the pod.
 func (m *matching) add(p *Policy) {
+	if m.attributes.Written != nil && p.match.looksAtPods() {
+		return
+	}
 	if p.match.selectsPod(m.attributes.Pod) {
 		m.policies = append(m.policies, matched{policy: p})
 	}

@@ -14,6 +14,17 @@ func (s *Snapshot) MayDeny(namespace string, template bool) bool {
 		return false
 	}
 	return slices.ContainsFunc(s.policies, func(p *Policy) bool {
-		return !p.dryRun && p.Strictest() == v1alpha1.Deny && (!template || p.templateAction == v1alpha1.Deny)
+		return !p.dryRun && s.strictest(p, OfPods) == v1alpha1.Deny && (!template || p.templateAction == v1alpha1.Deny)
 	})
+}
+
+// strictest returns the strongest action of any of a policy's checks for a subject.
+func (s *Snapshot) strictest(p *Policy, subject Subject) v1alpha1.Action {
+	strictest := v1alpha1.None
+	for i := range s.checks {
+		if c := &s.checks[i]; c.Subject == subject {
+			strictest = v1alpha1.Stronger(strictest, p.rules[c.ID].action)
+		}
+	}
+	return strictest
 }

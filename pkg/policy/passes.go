@@ -17,6 +17,8 @@ func (s *Snapshot) passes(r *Attributes) string {
 		return "the namespace is not watched"
 	case r.Pod == nil:
 		return "the object stands for no pod"
+	case r.Written != nil && isOfCluster(&r.UserInfo):
+		return "what the cluster itself writes is never held up"
 	case r.Namespace == "":
 		return "the object is in no namespace, and what its pods point at is in theirs"
 	case r.Operation == admissionv1.Delete:

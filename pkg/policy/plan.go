@@ -37,6 +37,10 @@ type Attributes struct {
 	Done <-chan struct{}
 	// AtMost is the strongest action that may come of it; Deny if empty.
 	AtMost v1alpha1.Action
+	// Gone is the object as if which did not exist the pod is to be judged.
+	Gone *Gone
+	// Written is the Secret or account that is written. Pod then stands for its account.
+	Written *Written
 
 	evaluated *conditions
 }
@@ -89,6 +93,9 @@ func (s *Snapshot) Plan(a *Attributes) *Plan {
 		return p
 	}
 	p.input = Input{Pod: *a.Pod, Namespace: a.Namespace, Now: a.Now, References: reference.OfPod(a.Pod.Prefix, &a.Pod.Spec)}
+	if p.input.Gone, p.input.Written = a.Gone, a.Written; a.Gone != nil {
+		p.input.References = a.Gone.onlyOf(p.input.References)
+	}
 	p.input.findProviders()
 	if a.Operation == admissionv1.Update && a.Old != nil {
 		p.input.Old = a.Old
@@ -145,7 +152,9 @@ func (p *Plan) settle(set *facts.Set) {
 	p.settled = true
 	p.matching.settle(set)
 	for i := range p.snapshot.checks {
-		p.trials = append(p.trials, p.trialsOf(&p.snapshot.checks[i])...)
+		if c := &p.snapshot.checks[i]; c.Subject == p.attributes.subject() {
+			p.trials = append(p.trials, p.trialsOf(c)...)
+		}
 	}
 	for i := range p.trials {
 		t := &p.trials[i]
@@ -188,7 +197,7 @@ func (p *Plan) trialsOf(c *Check) []trial {
 
 func (p *Plan) forTemplate(action, most v1alpha1.Action) v1alpha1.Action {
 	// For a manifest, the action on its pods applies.
-	if p.input.Pod.Template && !p.input.Pod.Written {
+	if p.input.Pod.Template && !p.input.Pod.Written && p.attributes.Gone == nil {
 		return v1alpha1.Weaker(action, most)
 	}
 	return action

@@ -152,6 +152,7 @@ type record struct {
 	Action   v1alpha1.Action `json:"action"`
 	State    string          `json:"state"`
 	Object   string          `json:"object"`
+	Subject  string          `json:"subject,omitempty"`
 	Path     string          `json:"path"`
 	Policies []string        `json:"policies,omitempty"`
 	Exempted string          `json:"exempted,omitempty"`
@@ -197,7 +198,7 @@ func records(findings []Finding) []record {
 	for i := range findings {
 		f := &findings[i]
 		list[i] = record{
-			Check: f.Check, Action: f.Action, State: f.State.String(), Object: f.Object.String(), Path: f.Path,
+			Check: f.Check, Action: f.Action, State: f.State.String(), Object: f.Object.String(), Subject: f.Subject, Path: f.Path,
 			Policies: f.Policies, Exempted: f.Exempted,
 		}
 	}

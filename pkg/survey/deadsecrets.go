@@ -7,16 +7,16 @@ import (
 	"strings"
 
 	"tokenward.dev/tokenward/pkg/facts"
-	"tokenward.dev/tokenward/pkg/listing"
 	"tokenward.dev/tokenward/pkg/report"
 	"tokenward.dev/tokenward/pkg/rollup"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/usage"
 )
 
 // deadSecrets returns the token Secrets whose token the API server refuses, mounted
 // or not, with the workloads that use them. Each is read once more before it is
 // reported.
-func deadSecrets(ctx context.Context, v *verifier, users *listing.Users, owners *rollup.Owners) ([]report.DeadSecret, error) {
+func deadSecrets(ctx context.Context, v *verifier, users *usage.Users, owners *rollup.Owners) ([]report.DeadSecret, error) {
 	var suspects []facts.Object
 	for _, o := range v.listing.TokenSecrets() {
 		dead, err := deadSecret(ctx, v, o)
@@ -65,7 +65,7 @@ func deadSecret(ctx context.Context, v *verifier, o facts.Object) (*report.DeadS
 }
 
 // workloads returns the top-level owners of the users of an object.
-func workloads(ctx context.Context, uses []listing.Use, owners *rollup.Owners) []report.Ref {
+func workloads(ctx context.Context, uses []usage.Use, owners *rollup.Owners) []report.Ref {
 	tops := map[report.Ref]bool{}
 	for i := range uses {
 		u := &uses[i]

@@ -12,6 +12,7 @@ import (
 	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/report"
 	"tokenward.dev/tokenward/pkg/token"
+	"tokenward.dev/tokenward/pkg/usage"
 )
 
 // tokenUses gathers which pods use which tokens: pod, Secret, account.
@@ -19,7 +20,7 @@ type tokenUses struct {
 	listing  *listing.Listing
 	found    map[tokenUseKey]*tokenUse
 	accounts map[accountName]int // pods that hold a token of the account
-	users    listing.Users       // of the Secrets that tokens are in
+	users    usage.Users         // of the Secrets that tokens are in
 }
 
 func newTokenUses(l *listing.Listing) *tokenUses {
@@ -85,7 +86,11 @@ func (u *tokenUses) visit(o *listing.Item, top report.Ref, references []referenc
 			reaching = append(reaching, *r)
 		}
 	}
-	u.users.Add(o, reaching)
+	if len(reaching) > 0 {
+		user := usage.NewUser(&o.Object, o.Meta)
+		user.Pod, user.Whole = nil, nil // who uses what is all that is wanted
+		u.users.Add(user, reaching)
+	}
 	for account := range holds {
 		u.accounts[account]++
 	}

@@ -39,7 +39,7 @@ func levels() [][]string {
 			"pkg/servingcert", "pkg/version", "pkg/filewatch", "pkg/logonce", "pkg/intake",
 		},
 		{"pkg/facts", "pkg/tokentext"},
-		{"pkg/source", "pkg/makers"},
+		{"pkg/source", "pkg/makers", "pkg/usage"},
 		{"pkg/facts/manifest", "pkg/trust"},
 		{"pkg/cluster"},
 		{"pkg/policy", "pkg/inventory"},

@@ -21,7 +21,17 @@ clientConfig:
   caBundle: {{ required "certificates.caBundle: with certificates.mode=provided, give the PEM of the CA" $values.certificates.caBundle | b64enc }}
   {{- end }}
 sideEffects: None
-timeoutSeconds: {{ $values.webhook.timeoutSeconds }}
+timeoutSeconds: {{ .timeoutSeconds | default $values.webhook.timeoutSeconds }}
+{{- end -}}
+
+{{- define "tokenward.notByTheCluster" -}}
+# Nodes, kube-controller-manager and the controllers in kube-system: the garbage collector, the
+# namespace controller, the token cleaner.
+- name: not-by-the-cluster
+  expression: >-
+    !(has(request.userInfo.username) && (request.userInfo.username == 'system:kube-controller-manager' ||
+    request.userInfo.username.startsWith('system:serviceaccount:kube-system:')) ||
+    has(request.userInfo.groups) && 'system:nodes' in request.userInfo.groups)
 {{- end -}}
 
 {{- define "tokenward.notMirrorPods" -}}

@@ -31,6 +31,7 @@ import (
 	"tokenward.dev/tokenward/pkg/owntoken"
 	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policysource"
+	"tokenward.dev/tokenward/pkg/reference"
 	"tokenward.dev/tokenward/pkg/source"
 	"tokenward.dev/tokenward/pkg/token"
 	"tokenward.dev/tokenward/pkg/trust"
@@ -228,6 +229,10 @@ func (s *Server) handlers() (*http.ServeMux, error) {
 			Path: path, Policies: s.policies, Source: s.source, Ready: s.loaded, Gate: gate, Now: time.Now, Metrics: s.metrics, Log: s.log.WithName("admission"),
 		}
 	}
+	users, err := s.users(templates)
+	if err != nil {
+		return nil, err
+	}
 	policies := endpoint("/validate/policies")
 	policies.Ready = nil // whoever mends a policy never waits
 	mux := http.NewServeMux()
@@ -236,7 +241,11 @@ func (s *Server) handlers() (*http.ServeMux, error) {
 		"/warn/pods":          &admission.Handler{Endpoint: endpoint("/warn/pods"), Decode: admission.Pods, AtMost: v1alpha1.Warn, Access: access},
 		"/validate/workloads": &admission.Handler{Endpoint: endpoint("/validate/workloads"), Decode: admission.Workloads(templates), AtMost: v1alpha1.Deny, Access: access},
 		"/mutate/pods":        &admission.MutateHandler{Endpoint: endpoint("/mutate/pods")},
-		"/validate/policies":  &admission.PolicyHandler{Endpoint: policies, Compiler: s.compiler},
+		"/validate/secrets":   &admission.ObjectHandler{Endpoint: endpoint("/validate/secrets"), Kind: reference.Secret, Users: users},
+		"/validate/serviceaccounts": &admission.ObjectHandler{
+			Endpoint: endpoint("/validate/serviceaccounts"), Kind: reference.ServiceAccount, Users: users,
+		},
+		"/validate/policies": &admission.PolicyHandler{Endpoint: policies, Compiler: s.compiler},
 	} {
 		mux.Handle(path, s.draining(handler))
 	}

@@ -337,7 +337,7 @@ func asTheWebhookWrites(t *testing.T, c kubernetes.Interface) {
 		return []byte("[" + strings.Join(operations, ",") + "]")
 	}
 	api := c.AdmissionregistrationV1()
-	if _, err := api.ValidatingWebhookConfigurations().Patch(t.Context(), "tokenward", types.JSONPatchType, patch(4), options); err != nil {
+	if _, err := api.ValidatingWebhookConfigurations().Patch(t.Context(), "tokenward", types.JSONPatchType, patch(8), options); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := api.MutatingWebhookConfigurations().Patch(t.Context(), "tokenward", types.JSONPatchType, patch(1), options); err != nil {

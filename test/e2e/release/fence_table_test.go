@@ -57,7 +57,7 @@ func (f *thief) webhookWrites() []write {
 		{"the time-out", f.webhooks(`[{"op":"replace","path":"/webhooks/0/timeoutSeconds","value":30}]`)},
 		{"a webhook less", f.webhooks(`[{"op":"remove","path":"/webhooks/0"}]`)},
 		{"no webhook", f.webhooks(`{"webhooks":null}`)},
-		{"a webhook twice", f.webhooks(`[{"op":"copy","from":"/webhooks/0","path":"/webhooks/-"},{"op":"replace","path":"/webhooks/4/name","value":"more.tokenward.dev"}]`)},
+		{"a webhook twice", f.webhooks(`[{"op":"copy","from":"/webhooks/0","path":"/webhooks/-"},{"op":"replace","path":"/webhooks/8/name","value":"more.tokenward.dev"}]`)},
 		{"another order", f.webhooks(`[{"op":"move","from":"/webhooks/0","path":"/webhooks/3"}]`)},
 		{"another name", f.webhooks(`[{"op":"replace","path":"/webhooks/0/name","value":"other.tokenward.dev"}]`)},
 		{"a label", f.webhooks(`{"metadata":{"labels":{"a":"b"}}}`)},

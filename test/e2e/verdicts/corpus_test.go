@@ -96,6 +96,8 @@ func cannotRun(name string, c *cases.Case, bundles bool) string {
 	switch {
 	case strings.HasPrefix(name, "token-in-environment/literal") && bytes.Contains(c.File.Request.Object, []byte("eyJ")):
 		return "its token names another namespace"
+	case c.IsGuarded():
+		return "about a Secret or an account: see test/e2e/guard"
 	case c.File.Phase == "mutate":
 		return ofMutation
 	case byName[name] != "":

@@ -1,4 +1,4 @@
-package listing
+package usage
 
 import (
 	"testing"
@@ -21,25 +21,22 @@ func TestUsersOfAnObject(t *testing.T) {
 		}
 	}
 	var users Users
-	add := func(item Item) { users.Add(&item, reference.OfPod(item.Pod.Prefix, &item.Pod.Spec)) }
+	add := func(o workload.Object, meta metav1.Object) {
+		users.Add(NewUser(&o, meta), reference.OfPod(o.Pod.Prefix, &o.Pod.Spec))
+	}
 	pod := func(namespace, name string, phase corev1.PodPhase, spec corev1.PodSpec) {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: "1"}, Spec: spec, Status: corev1.PodStatus{Phase: phase}}
-		add(Item{Object: workload.ObjectOfPod(p), Meta: p})
+		add(workload.ObjectOfPod(p), p)
 	}
 	pod("shop", "runs", corev1.PodRunning, secret("db", false))
 	pod("shop", "ended", corev1.PodSucceeded, secret("db", false))
 	pod("shop", "optional", corev1.PodRunning, secret("db", true))
 	pod("shop", "another", corev1.PodRunning, secret("other", false))
 	pod("elsewhere", "runs", corev1.PodRunning, secret("db", false))
-	lister := &Lister{templates: workload.BuiltinTemplates()}
-	item, err := lister.typedItem(appsv1.SchemeGroupVersion.WithKind("Deployment"), &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
-		Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: secret("db", false)}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	add(item)
+	kind := appsv1.SchemeGroupVersion.WithKind("Deployment")
+	web := &metav1.ObjectMeta{Namespace: "shop", Name: "web"}
+	template := &corev1.PodTemplateSpec{Spec: secret("db", false)}
+	add(workload.Object{Kind: kind, Namespace: "shop", Name: "web", Pod: workload.BuiltinTemplates().OfTemplate(kind.GroupKind(), web, template)}, web)
 
 	tests := []struct {
 		name                         string
@@ -59,7 +56,7 @@ func TestUsersOfAnObject(t *testing.T) {
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			u := got[i]
-			if name := u.Kind.Kind + " " + u.Namespace + "/" + u.Name; name != tt.want || u.Template != tt.template || u.Finished != tt.finished ||
+			if name := u.Kind.Kind + " " + u.Namespace + "/" + u.Name; name != tt.want || u.Pod.Template != tt.template || u.Finished != tt.finished ||
 				u.Reference.Optional != tt.optional || u.Reference.Path != tt.path || u.Reference.Use != reference.UseEnvFrom {
 				t.Errorf("got %+v, %+v", *u.User, u.Reference)
 			}
