@@ -169,7 +169,7 @@ func (o *Options) snapshot(objects []object) (*policy.Snapshot, error) {
 			o.Warn("TokenPolicy " + p.Name + ": " + text)
 		}
 	}
-	return policy.NewSnapshot(o.Compiler.Checks(), policies, policy.Options{}), errors.Join(errs...)
+	return policy.NewSnapshot(o.Compiler.Checks(), policies, policy.Options{Hold: true}), errors.Join(errs...)
 }
 
 // judge judges the objects that stand for pods.

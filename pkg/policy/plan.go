@@ -37,6 +37,10 @@ type Attributes struct {
 	Done <-chan struct{}
 	// AtMost is the strongest action that may come of it; Deny if empty.
 	AtMost v1alpha1.Action
+	// DryRun is set where the request itself changes nothing.
+	DryRun bool
+	// Hold says whether the pod can be held.
+	Hold HoldMode
 
 	evaluated *conditions
 }
@@ -64,6 +68,9 @@ type Plan struct {
 	trials      []trial // what to evaluate; nil until the policies are settled
 	settled     bool
 	readSecrets bool // whether any of the trials reads Input.Secrets
+	gated       bool // whether the pod is held
+	neverHeld   string
+	onlyHold    bool // whether only what pods are held for is judged
 }
 
 // trial is one check with one set of parameters, and the policies that want it.
@@ -88,6 +95,8 @@ func (s *Snapshot) Plan(a *Attributes) *Plan {
 	if p.passed != "" {
 		return p
 	}
+	p.gated = !a.Pod.Template && HasGate(a.Pod.Pod)
+	p.neverHeld = s.neverHeld(a, p.gated)
 	p.input = Input{Pod: *a.Pod, Namespace: a.Namespace, Now: a.Now, References: reference.OfPod(a.Pod.Prefix, &a.Pod.Spec)}
 	p.input.findProviders()
 	if a.Operation == admissionv1.Update && a.Old != nil {
@@ -97,6 +106,13 @@ func (s *Snapshot) Plan(a *Attributes) *Plan {
 	for _, policy := range s.policies {
 		p.matching.add(policy)
 	}
+	return p
+}
+
+// PlanHold is a Plan of those checks alone that a policy holds pods for.
+func (s *Snapshot) PlanHold(a *Attributes) *Plan {
+	p := s.Plan(a)
+	p.onlyHold = true
 	return p
 }
 
@@ -136,6 +152,9 @@ func (p *Plan) settle(set *facts.Set) {
 	p.matching.settle(set)
 	for i := range p.snapshot.checks {
 		p.trials = append(p.trials, p.trialsOf(&p.snapshot.checks[i])...)
+	}
+	if p.onlyHold {
+		p.trials = holdOnly(p.trials)
 	}
 	for i := range p.trials {
 		t := &p.trials[i]
