@@ -55,17 +55,21 @@ func deleteMounted(t *testing.T, p *planted, r *harness.Reports, s *harness.Serv
 func changePolicy(t, owner *testing.T, r *harness.Reports, s *harness.Server) {
 	passes := s.Metric(t, "tokenward_audit_passes_total")
 	before := r.ByName(t)
-	env.MustCreatePolicy(owner, `{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: quiet}, spec: {
-		match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: audit-00}}}, checks: [{name: token-default-account, action: None},
-		{name: token-long-lived, action: None}, {name: config-map-exists, action: None}, {name: secret-key-exists, action: Deny}]}}`)
-	r.Within5s(t, func(now map[string][]string) bool {
-		for w, found := range now {
-			text := strings.Join(found, " ")
-			if strings.Contains(w, " audit-00/") && (strings.Contains(text, "token-default") || strings.Contains(text, "long-lived") || strings.Contains(text, "config-map")) {
-				return false
+	env.MustCreatePolicy(owner, `{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: strict}, spec: {
+		match: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: audit-00}}}, checks: [{name: secret-key-exists, action: Deny}]}}`)
+	r.Within5s(t, func(map[string][]string) bool {
+		denied := 0
+		for name, report := range r.ByName(t) {
+			for _, result := range report.Results {
+				if result.Rule == "secret-key-exists" && strings.HasPrefix(name, "audit-00/") {
+					if result.Result != "fail" {
+						return false
+					}
+					denied++
+				}
 			}
 		}
-		return true
+		return denied > 0
 	})
 	for name, after := range r.ByName(t) {
 		if old := before[name]; old != nil && old.ResourceVersion != after.ResourceVersion && !strings.HasPrefix(name, "audit-00/") {

@@ -19,6 +19,10 @@ import (
 const (
 	shortLived = "--serving-cert-lifetime=10s"
 	settled    = 500 * time.Millisecond
+
+	// settlesSoon ends after ten seconds, instead of ten minutes, the time in which a
+	// new Secret leaves in caBundle what replicas may have put there without it.
+	settlesSoon = "--serving-cert-lifetime=20s"
 )
 
 // What happens in the life of a cluster costs not one pod, though the
@@ -218,7 +222,7 @@ func drillReplicaKilled(t *testing.T, how way) {
 }
 
 func drillBundleEmptied(t *testing.T, how way) {
-	d := startDrill(t, how)
+	d := startDrill(t, how, settlesSoon)
 	for _, bundle := range [][]byte{nil, harness.ForeignCA(t)} {
 		d.setBundles(t, bundle)
 		began := time.Now()

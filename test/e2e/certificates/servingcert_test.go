@@ -69,7 +69,7 @@ func TestReplicasThatStartAtOnceAgreeOnOneCA(t *testing.T) {
 
 // caBundle alone is changed in a webhook configuration, whatever it was before.
 func TestNothingButCABundleIsChanged(t *testing.T) {
-	d := newRelease(t)
+	d := newRelease(t, settlesSoon)
 	s := d.addReplica(t)
 	s.WaitReady(t) // a configuration that is not there keeps nothing up
 	d.Configure(t, nil)

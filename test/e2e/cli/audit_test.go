@@ -131,7 +131,7 @@ func TestAuditExitStatusAndFormats(t *testing.T) {
 		{[]string{"-o", "wide"}, 1, "Secret " + ns + "/gone"},
 		{[]string{"-o", "html"}, 1, "<!doctype html>"},
 		{[]string{"-l", "app=other"}, 0, "nothing found"},
-		{[]string{"--fail-on=off"}, 0, "1 pod and 0 templates judged"},
+		{[]string{"--fail-on=None"}, 0, "1 pod and 0 templates judged"},
 		{[]string{"-o", "xml"}, 2, ""},
 		{[]string{"--fail-on=loud"}, 2, ""},
 		{[]string{"--policy-file=/nonexistent"}, 2, ""},

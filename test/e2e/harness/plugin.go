@@ -40,7 +40,7 @@ func Tokenward(t *testing.T, stdin string, args ...string) Output {
 func Audited(t *testing.T, kubeconfig string, args ...string) *report.Audit {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	status := app.Main(t.Context(), append([]string{"audit", "--kubeconfig=" + kubeconfig, "-o", "json", "--fail-on=off"}, args...), &out, &errOut)
+	status := app.Main(t.Context(), append([]string{"audit", "--kubeconfig=" + kubeconfig, "-o", "json", "--fail-on=None"}, args...), &out, &errOut)
 	if status != 0 {
 		t.Fatalf("audit: status %d: %s", status, errOut.String())
 	}

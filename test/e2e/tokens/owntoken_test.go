@@ -29,8 +29,8 @@ import (
 const ownPolicies = `{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: all}, spec: {
 checks: [{name: secret-exists, action: Deny}, {name: secret-key-exists, action: Deny}, {name: config-map-exists, action: Deny}]}}
 ---
-{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: one-team}, spec: {onUnknown: Deny, match: {namespaceSelector: {matchLabels: {team: payments}}},
-checks: [{name: secret-exists, action: Deny}, {name: secret-key-exists, action: Deny}]}}`
+{apiVersion: tokenward.dev/v1alpha1, kind: TokenPolicy, metadata: {name: one-team}, spec: {match: {namespaceSelector: {matchLabels: {team: payments}}},
+checks: [{name: secret-exists, action: Deny, onUnknown: Deny}, {name: secret-key-exists, action: Deny, onUnknown: Deny}]}}`
 
 // deadFor is how long the test lets the webhook's own token be dead.
 const deadFor = 30 * time.Second

@@ -62,7 +62,7 @@ func TestActionsOnAMissingSecret(t *testing.T) {
 		{
 			name: "a policy in DryRun records what it would do, and weakens nothing",
 			policies: harness.SecretExistsPolicy("Audit", "") + "---\n" +
-				strings.Replace(harness.SecretExistsPolicy("Deny", "  mode: DryRun\n"), "name: test", "name: trial", 1),
+				strings.Replace(harness.SecretExistsPolicy("Deny", "  mode: DryRun\n"), "name: default", "name: trial", 1),
 			action: "Audit", would: "Deny",
 		},
 	}
@@ -82,7 +82,7 @@ func TestActionsOnAMissingSecret(t *testing.T) {
 				if !apierrors.IsForbidden(err) {
 					t.Fatalf("want a refusal, got: %v", err)
 				}
-				harness.MustContain(t, err.Error(), `"validate.pods.tokenward.dev" denied the request: `+line+" (TokenPolicy test)")
+				harness.MustContain(t, err.Error(), `"validate.pods.tokenward.dev" denied the request: `+line+" (TokenPolicy default)")
 			} else if err != nil {
 				t.Fatal(err)
 			}
@@ -171,7 +171,7 @@ func TestReplicaSetEventCarriesTheWholeReason(t *testing.T) {
 	}
 	harness.MustContain(t, message, "3 findings: (1) secret-exists: Secret \"long-name-", "spec.volumes[1].secret.secretName",
 		`(3) secret-exists: Secret "gone-3" (spec.volumes[2].secret.secretName) does not exist: the pod will hang in ContainerCreating. Create it, or correct the name.`,
-		"(TokenPolicy test)")
+		"(TokenPolicy default)")
 }
 
 // kube-system is warned and never refused.
