@@ -48,7 +48,7 @@ func (r *run) watch(ctx context.Context, group *sync.WaitGroup) {
 	}
 }
 
-func (r *run) listWatch(namespace string) *cache.ListWatch {
+func (r *run) listWatch(namespace string) cache.ListerWatcher {
 	client := r.Client.CoreV1().Pods(namespace)
 	selector := policy.HeldLabel + "=" + policy.HeldLabelValue
 	report := func(err error) {
@@ -56,7 +56,7 @@ func (r *run) listWatch(namespace string) *cache.ListWatch {
 			r.failures.Report("watch "+namespace, err, "Held pods can't be watched: grant list and watch on pods")
 		}
 	}
-	return &cache.ListWatch{
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.LabelSelector = selector
 			list, err := client.List(ctx, options)
@@ -69,7 +69,7 @@ func (r *run) listWatch(namespace string) *cache.ListWatch {
 			report(err)
 			return w, err
 		},
-	}
+	}, r.Client)
 }
 
 // count brings the metrics up to date.

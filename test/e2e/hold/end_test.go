@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -95,8 +96,8 @@ func TestOnlyOurGateIsTaken(t *testing.T) {
 			t.Fatalf("gates and labels: %v %v", after.Spec.SchedulingGates, after.Labels)
 		}
 		before.Spec.SchedulingGates, after.Spec.SchedulingGates = nil, nil
-		if fmt.Sprint(before.Spec) != fmt.Sprint(after.Spec) {
-			t.Fatalf("the spec has changed: %v, was %v", after.Spec, before.Spec)
+		if !equality.Semantic.DeepEqual(before.Spec, after.Spec) {
+			t.Fatalf("the spec has changed: %+v, was %+v", after.Spec, before.Spec)
 		}
 		return nil
 	})
