@@ -48,6 +48,7 @@ type request[T any] struct {
 	UserInfo    authenticationv1.UserInfo   `json:"userInfo"`
 	Object      T                           `json:"object"`
 	OldObject   T                           `json:"oldObject"`
+	DryRun      *bool                       `json:"dryRun"`
 }
 
 func decode[T any](body []byte, what string) (*request[T], error) {
@@ -72,6 +73,7 @@ func decode[T any](body []byte, what string) (*request[T], error) {
 func (r *request[T]) decoded() *Request {
 	return &Request{uid: r.UID, kind: "other", review: policy.Attributes{
 		Operation: r.Operation, SubResource: r.SubResource, UserInfo: r.UserInfo, Namespace: r.Namespace,
+		DryRun: r.DryRun != nil && *r.DryRun,
 	}}
 }
 
@@ -153,6 +155,9 @@ type podSpec struct {
 	DeprecatedServiceAccount     string                        `json:"serviceAccount"`
 	AutomountServiceAccountToken *bool                         `json:"automountServiceAccountToken"`
 	ImagePullSecrets             []corev1.LocalObjectReference `json:"imagePullSecrets"`
+	NodeName                     string                        `json:"nodeName"`
+	PriorityClassName            string                        `json:"priorityClassName"`
+	SchedulingGates              []corev1.PodSchedulingGate    `json:"schedulingGates"`
 }
 
 type container struct {
@@ -174,6 +179,7 @@ func (p *pod) pod() *corev1.Pod {
 			InitContainers: containers(p.Spec.InitContainers), Containers: containers(p.Spec.Containers),
 			ServiceAccountName: p.Spec.ServiceAccountName, DeprecatedServiceAccount: p.Spec.DeprecatedServiceAccount,
 			AutomountServiceAccountToken: p.Spec.AutomountServiceAccountToken,
+			NodeName:                     p.Spec.NodeName, PriorityClassName: p.Spec.PriorityClassName, SchedulingGates: p.Spec.SchedulingGates,
 		},
 	}
 	for _, c := range containers(p.Spec.EphemeralContainers) {

@@ -32,7 +32,7 @@ func TestDecodingLosesNothing(t *testing.T) {
 			Request: &admissionv1.AdmissionRequest{
 				UID: "u", Name: "app", Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"},
 				Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"}, Namespace: request.Namespace,
-				Operation: request.Operation, SubResource: request.SubResource, UserInfo: request.UserInfo,
+				Operation: request.Operation, SubResource: request.SubResource, UserInfo: request.UserInfo, DryRun: &request.DryRun,
 				Object: runtime.RawExtension{Raw: request.Object}, OldObject: runtime.RawExtension{Raw: request.OldObject},
 			},
 		})

@@ -9,13 +9,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"tokenward.dev/tokenward/pkg/policy"
 	"tokenward.dev/tokenward/pkg/policy/rewrite"
 	"tokenward.dev/tokenward/pkg/workload"
 )
 
 // MutateHandler changes pods as policies say, before they are judged. It refuses a
 // pod only where it can't be told whether a policy changes it.
-type MutateHandler struct{ Endpoint }
+type MutateHandler struct {
+	Endpoint
+	// Holds reports whether pods can be held just now; nil for never.
+	Holds func() bool
+}
 
 // ServeHTTP implements http.Handler.
 func (h *MutateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -46,6 +51,9 @@ func (h *MutateHandler) change(r *http.Request, arrived time.Time, request *Requ
 	ctx, cancel := within(r, arrived)
 	defer cancel()
 	request.review.Now, request.review.Done = h.Now(), ctx.Done()
+	if h.Holds != nil && h.Holds() {
+		request.review.Hold = policy.WillHold
+	}
 	plan := rewrite.New(h.Policies.Snapshot(), &request.review)
 	set, err := h.gather(ctx, r, arrived, plan.Needs)
 	if err != nil {

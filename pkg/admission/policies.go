@@ -59,7 +59,7 @@ func (h *PolicyHandler) judge(in *request[json.RawMessage]) policy.Verdict {
 	}
 	compiled, errs := h.Compiler.Compile(p)
 	if len(errs) == 0 {
-		return policy.Verdict{Allowed: true, Warnings: slices.Concat(compiled.Warnings, compiled.Expired(h.Now()))}
+		return policy.Verdict{Allowed: true, Warnings: slices.Concat(compiled.Warnings, compiled.Expired(h.Now()), h.holdWarnings(compiled))}
 	}
 	var old v1alpha1.TokenPolicy
 	if in.Operation == admissionv1.Update && json.Unmarshal(in.OldObject, &old) == nil {
@@ -75,6 +75,15 @@ func (h *PolicyHandler) judge(in *request[json.RawMessage]) policy.Verdict {
 		return policy.Verdict{Allowed: true, Warnings: lines(all)}
 	}
 	return policy.Verdict{Message: strings.Join(lines(errs), "; ")}
+}
+
+// holdWarnings tell that no pods are held.
+func (h *PolicyHandler) holdWarnings(p *policy.Policy) []string {
+	checks := p.Holds(h.Compiler.Checks())
+	if len(checks) == 0 || h.Policies.Snapshot().HoldsPods() {
+		return nil
+	}
+	return []string{"Tokenward runs without --hold: Hold acts as Warn for " + strings.Join(checks, ", ")}
 }
 
 var index = regexp.MustCompile(`\[[0-9]+\]`)

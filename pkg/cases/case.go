@@ -369,7 +369,7 @@ func (c *Case) usePolicies(d *strictyaml.Document) error {
 		}
 		policies = append(policies, p)
 	}
-	c.snapshot = policy.NewSnapshot(table, policies, policy.Options{DryRun: c.File.DryRun})
+	c.snapshot = policy.NewSnapshot(table, policies, policy.Options{DryRun: c.File.DryRun, Hold: true})
 	return nil
 }
 

@@ -28,7 +28,7 @@ func (c *Case) useRequest(d *strictyaml.Document) error {
 	if !slices.Contains(operations, r.Operation) {
 		return d.ErrorAt("request.operation", fmt.Sprintf("%q is none of CREATE, UPDATE, DELETE, CONNECT", r.Operation))
 	}
-	c.review = &policy.Attributes{Operation: r.Operation, SubResource: r.SubResource, UserInfo: r.UserInfo, Namespace: r.Namespace}
+	c.review = &policy.Attributes{Operation: r.Operation, SubResource: r.SubResource, UserInfo: r.UserInfo, Namespace: r.Namespace, DryRun: r.DryRun}
 	if r.Operation == admissionv1.Delete && empty(r.OldObject) {
 		return d.ErrorAt("request", "oldObject must be given for a DELETE")
 	}

@@ -16,14 +16,14 @@ func (c *Case) VerdictOn(review *policy.Attributes) policy.Verdict {
 	if c.guarded != nil {
 		return c.guardedVerdict()
 	}
-	review.Now = c.now
+	review.Now, review.Hold = c.now, policy.WillHold
 	plan := c.snapshot.Plan(review)
 	return plan.Judge(source.Answer(c.cluster, c.now, plan.Needs))
 }
 
 // MutationOf tells what the policies change of the pod of a review.
 func (c *Case) MutationOf(review *policy.Attributes) rewrite.Result {
-	review.Now = c.now
+	review.Now, review.Hold = c.now, policy.WillHold
 	plan := rewrite.New(c.snapshot, review)
 	return plan.Result(source.Answer(c.cluster, c.now, plan.Needs))
 }

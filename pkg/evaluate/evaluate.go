@@ -60,6 +60,9 @@ func (e *Evaluator) Evaluate(o *workload.Object) Result {
 		Operation: admissionv1.Create, Now: e.Now, Namespace: o.Namespace, Pod: o.Pod,
 		Values: func() *policy.Values { return Values(o) },
 	}
+	if o.Pod.Written {
+		attributes.Hold = policy.WillHold // what becomes of its pods
+	}
 	plan := e.Snapshot.Plan(attributes)
 	verdict := plan.Judge(e.Gather(plan.Needs))
 	return Result{Passed: verdict.Passed, Findings: merge(&verdict), Undecided: verdict.Undecided}

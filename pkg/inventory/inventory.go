@@ -44,6 +44,10 @@ type Options struct {
 	// Namespace itself, or the keys that its tokens are verified by. It must
 	// return at once. It may be nil.
 	Changed func(namespace string)
+	// ObjectChanged is called for every object that has changed; for one without a
+	// name, all of its kind may have, in its namespace or everywhere. It must return at
+	// once. It may be nil.
+	ObjectChanged func(facts.Object)
 }
 
 // defaultStaleAfter allows two bookmarks to be late.
@@ -90,9 +94,12 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 	if o.Changed == nil {
 		o.Changed = func(string) {}
 	}
+	if o.ObjectChanged == nil {
+		o.ObjectChanged = func(facts.Object) {}
+	}
 	for kind, resource := range watchedKinds() {
 		w := newWatched(kind, resource, o.Namespaces, client, m, log.WithName("watch"))
-		v.follow(w.index, kind, o.Changed)
+		v.follow(w.index, kind, &o)
 		v.watched[kind] = w
 	}
 	v.tokens = newTokenWatch(v, client.Core, o.Namespaces, log.WithName("tokens"))
@@ -101,6 +108,7 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 		for _, ns := range v.contents.withTokens() {
 			o.Changed(ns)
 		}
+		o.ObjectChanged(facts.Object{Kind: facts.SigningKey})
 	})
 	v.reader.onContents = v.keep
 	if v.background, err = newBackground(config, v, m, log); err != nil {
@@ -111,7 +119,7 @@ func New(config *rest.Config, o Options, m *metrics.Metrics, log logr.Logger) (*
 
 // follow has the cache of contents, and whoever wants to know of changes, follow an
 // index of a kind.
-func (v *Inventory) follow(x *index, kind reference.Kind, changed func(namespace string)) {
+func (v *Inventory) follow(x *index, kind reference.Kind, o *Options) {
 	x.onList = func(namespace string, listed func(namespace, name string) (entry, bool), wentBack bool) {
 		if wentBack { // the same version may stand for something else by now
 			listed = func(string, string) (entry, bool) { return entry{}, false }
@@ -123,8 +131,9 @@ func (v *Inventory) follow(x *index, kind reference.Kind, changed func(namespace
 	}
 	x.onReplace = func(namespaces []string) {
 		for _, ns := range namespaces {
-			changed(ns)
+			o.Changed(ns)
 		}
+		o.ObjectChanged(facts.Object{Kind: kind})
 	}
 	x.onChange = func(namespace, name string, isNew bool, now *entry) {
 		if object := (facts.Object{Kind: kind, Namespace: namespace, Name: name}); now == nil {
@@ -132,11 +141,12 @@ func (v *Inventory) follow(x *index, kind reference.Kind, changed func(namespace
 		} else {
 			v.contents.outdate(object, *now)
 		}
+		o.ObjectChanged(facts.Object{Kind: kind, Namespace: namespace, Name: name})
 		switch {
 		case kind == namespaceKind:
-			changed(name)
+			o.Changed(name)
 		case kind != reference.ConfigMap || isNew || now == nil: // leader election writes ConfigMaps all the time
-			changed(namespace)
+			o.Changed(namespace)
 		}
 	}
 }

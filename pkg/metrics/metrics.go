@@ -13,7 +13,7 @@ type Metrics struct {
 	// Registry has all of them, and those of the process.
 	Registry *prometheus.Registry
 
-	// Reviews by path, kind, operation, and outcome: allow, audit, warn, deny,
+	// Reviews by path, kind, operation, and outcome: allow, audit, warn, hold, deny,
 	// patch (the pod was changed), bad_request (not understood), not_ready, busy and
 	// too_large (not judged), gone (the client went away), error.
 	Reviews *prometheus.CounterVec
@@ -29,7 +29,7 @@ type Metrics struct {
 	// WouldFindings is the same for what policies in dry run would have done.
 	WouldFindings *prometheus.CounterVec
 	// Mutations by change (serviceAccount, automountServiceAccountToken,
-	// longLivedTokenVolumes) and result: done, left (it could not be made), conflict
+	// longLivedTokenVolumes, hold) and result: done, left (it could not be made), conflict
 	// (an earlier policy set the field otherwise), would (policies in dry run).
 	Mutations *prometheus.CounterVec
 	// Lookups are reads that went to the API server, by kind, and result:
@@ -76,6 +76,14 @@ type Metrics struct {
 	// AuditReports counts reports that were written, by what was done: create,
 	// update, delete, error.
 	AuditReports *prometheus.CounterVec
+	// HeldPods are pods that are held, HeldPodsOverdue those of them that are held for
+	// longer than their policies say. The leader counts them.
+	HeldPods, HeldPodsOverdue prometheus.Gauge
+	// HeldSeconds is for how long pods were held, by why that ended: found, policy,
+	// exempted, expired, excluded.
+	HeldSeconds *prometheus.HistogramVec
+	// HoldReleasesRefused counts releases that the API server refused.
+	HoldReleasesRefused prometheus.Counter
 	// CertificateNotAfter is when the serving certificate ends, in Unix seconds.
 	CertificateNotAfter prometheus.Gauge
 	// CANotAfter is when the authority ends that issued it, in Unix seconds; 0
@@ -124,6 +132,14 @@ func New() *Metrics {
 	m.AuditLastPass = gauge("audit_last_pass_timestamp_seconds", "When the last full pass of the audit ended, in Unix seconds.").WithLabelValues()
 	m.AuditPassDuration = gauge("audit_pass_duration_seconds", "How long the last full pass of the audit took.").WithLabelValues()
 	m.AuditReports = counter("audit_reports_written_total", "Reports written by the audit.", "operation")
+	m.HeldPods = gauge("held_pods", "Pods that are held.").WithLabelValues()
+	m.HeldPodsOverdue = gauge("held_pods_overdue", "Pods that are held for longer than their policies say.").WithLabelValues()
+	m.HoldReleasesRefused = counter("hold_releases_refused_total", "Releases of held pods that the API server refused.").WithLabelValues()
+	m.HeldSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "tokenward", Name: "held_seconds", Help: "For how long pods were held that were released.",
+		Buckets: []float64{1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 21600, 86400},
+	}, []string{"reason"})
+	m.Registry.MustRegister(m.HeldSeconds)
 	m.CertificateNotAfter = gauge("serving_certificate_not_after_seconds", "When the serving certificate ends, in Unix seconds.").WithLabelValues()
 	m.CANotAfter = gauge("serving_ca_not_after_seconds", "When the CA of the serving certificate ends, in Unix seconds; 0 if it is not Tokenward's own.").WithLabelValues()
 	m.CABundleMended = counter("ca_bundle_mended_total", "How often the caBundle of a webhook configuration was not right and was set.").WithLabelValues()

@@ -13,12 +13,16 @@ type ruling struct {
 	// would is the strongest action of policies in dry run, and theirs names.
 	would         v1alpha1.Action
 	wouldPolicies []string
+	// holders are the policies that hold the pod for it; expired and exempted say
+	// that one has held it for long enough, or has an exemption for it.
+	holders           []*Policy
+	expired, exempted bool
 }
 
 // Judge runs the checks over the facts and lets the policies decide.
 func (p *Plan) Judge(set *facts.Set) Verdict {
 	if p.passed != "" {
-		return Verdict{Allowed: true, Passed: p.passed}
+		return Verdict{Allowed: true, Passed: p.passed, Held: Held{End: EndExcluded}}
 	}
 	return p.verdict(p.rulings(set))
 }
@@ -88,28 +92,50 @@ func (p *Plan) rule(votes []vote, f Finding) ruling {
 		if v.policy.dryRun {
 			r.wouldDo(action, v.policy.Name)
 		} else {
+			r.hold(v, action, exempted)
 			r.do(action, v.policy.Name, exempted)
 		}
 	}
-	r.finding.Action, r.would = inEffect(r.finding.Action), inEffect(r.would)
+	asked := p.holdOrWarn(r.finding.Action, &f)
+	r.finding.Action, r.would = p.inEffect(asked, &f), p.holdOrWarn(r.would, &f)
 	if most := p.attributes.AtMost; most != "" {
-		r.finding.Action = v1alpha1.Weaker(r.finding.Action, most)
+		asked, r.finding.Action = v1alpha1.Weaker(asked, most), v1alpha1.Weaker(r.finding.Action, most)
 		r.would = v1alpha1.Weaker(r.would, most)
 	}
-	if p.snapshot.options.DryRun {
-		r.wouldDo(r.finding.Action, r.finding.Policies...)
+	switch {
+	case p.snapshot.options.DryRun:
+		r.wouldDo(asked, r.finding.Policies...)
 		r.finding.Action = v1alpha1.Weaker(r.finding.Action, v1alpha1.Audit)
+	case p.attributes.DryRun && asked == v1alpha1.Hold:
+		r.wouldDo(asked, r.finding.Policies...)
 	}
 	return r
+}
+
+// hold notes what a vote means to a pod that is held, or may be.
+func (r *ruling) hold(v *vote, action v1alpha1.Action, exempted string) {
+	switch {
+	case v.action != v1alpha1.Hold:
+	case exempted != "":
+		r.exempted = true
+	case action == v1alpha1.Hold:
+		r.holders = append(r.holders, v.policy)
+	case action == v1alpha1.Warn:
+		r.expired = true
+	}
 }
 
 // weigh returns the action of one vote on one finding, and the exemption that
 // brought it down, if one did.
 func (p *Plan) weigh(v *vote, f *Finding) (action v1alpha1.Action, exempted string) {
 	action = v.action
+	stays := action == v1alpha1.Hold && p.gated
+	if stays && p.isOver(&v.policy.Hold) {
+		action = v1alpha1.Warn
+	}
 	if p.attributes.Gone != nil && (f.State == facts.Unknown || v.uncertain) {
 		action = v1alpha1.Weaker(action, v1alpha1.Warn) // no deletion is refused for what is unknown
-	} else if f.State == facts.Unknown && !v.denyUnknown && !f.Why.IsCallersDoing() {
+	} else if f.State == facts.Unknown && !v.denyUnknown && !f.Why.IsCallersDoing() && !stays {
 		action = v1alpha1.Weaker(action, v1alpha1.Audit)
 	}
 	if !action.StrongerThan(v1alpha1.Audit) {
@@ -162,6 +188,8 @@ func (r *ruling) merge(o *ruling) {
 		}
 	}
 	r.wouldDo(o.would, o.wouldPolicies...)
+	r.holders = append(r.holders, o.holders...)
+	r.expired, r.exempted = r.expired || o.expired, r.exempted || o.exempted
 }
 
 func withName(names []string, name string) []string {

@@ -41,6 +41,10 @@ type Attributes struct {
 	Gone *Gone
 	// Written is the Secret or account that is written. Pod then stands for its account.
 	Written *Written
+	// DryRun is set where the request itself changes nothing.
+	DryRun bool
+	// Hold says whether the pod can be held.
+	Hold HoldMode
 
 	evaluated *conditions
 }
@@ -68,6 +72,9 @@ type Plan struct {
 	trials      []trial // what to evaluate; nil until the policies are settled
 	settled     bool
 	readSecrets bool // whether any of the trials reads Input.Secrets
+	gated       bool // whether the pod is held
+	neverHeld   string
+	onlyHold    bool // whether only what pods are held for is judged
 }
 
 // trial is one check with one set of parameters, and the policies that want it.
@@ -92,6 +99,8 @@ func (s *Snapshot) Plan(a *Attributes) *Plan {
 	if p.passed != "" {
 		return p
 	}
+	p.gated = !a.Pod.Template && HasGate(a.Pod.Pod)
+	p.neverHeld = s.neverHeld(a, p.gated)
 	p.input = Input{Pod: *a.Pod, Namespace: a.Namespace, Now: a.Now, References: reference.OfPod(a.Pod.Prefix, &a.Pod.Spec)}
 	if p.input.Gone, p.input.Written = a.Gone, a.Written; a.Gone != nil {
 		p.input.References = a.Gone.onlyOf(p.input.References)
@@ -104,6 +113,13 @@ func (s *Snapshot) Plan(a *Attributes) *Plan {
 	for _, policy := range s.policies {
 		p.matching.add(policy)
 	}
+	return p
+}
+
+// PlanHold is a Plan of those checks alone that a policy holds pods for.
+func (s *Snapshot) PlanHold(a *Attributes) *Plan {
+	p := s.Plan(a)
+	p.onlyHold = true
 	return p
 }
 
@@ -155,6 +171,9 @@ func (p *Plan) settle(set *facts.Set) {
 		if c := &p.snapshot.checks[i]; c.Subject == p.attributes.subject() {
 			p.trials = append(p.trials, p.trialsOf(c)...)
 		}
+	}
+	if p.onlyHold {
+		p.trials = holdOnly(p.trials)
 	}
 	for i := range p.trials {
 		t := &p.trials[i]

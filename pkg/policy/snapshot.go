@@ -14,6 +14,10 @@ type Options struct {
 	DryRun bool
 	// Namespaces to judge; all if empty.
 	Namespaces []string
+	// Hold is set where pods can be held; else Hold acts as Warn.
+	Hold bool
+	// HoldNever are namespaces where no pod is held, beside kube-system.
+	HoldNever []string
 }
 
 // Snapshot is an immutable set of policies with the table of checks that they

@@ -35,6 +35,8 @@ type Verdict struct {
 	// Would are the findings with the action that policies in dry run would
 	// have taken.
 	Would []Finding
+	// Held says whether the pod is held.
+	Held Held
 	// Undecided are policies of which it is unknown whether they match.
 	Undecided []Undecided
 	// Message tells why the object is refused; empty if it is allowed.
@@ -46,7 +48,7 @@ type Verdict struct {
 	Warnings []string
 }
 
-// Outcome sums the verdict up in one word, from a closed set: deny, warn,
+// Outcome sums the verdict up in one word, from a closed set: deny, hold, warn,
 // audit or allow.
 func (v *Verdict) Outcome() string {
 	strongest := v1alpha1.None
@@ -67,7 +69,7 @@ const maxDenial = 800
 const maxWarnings = 4096
 
 func (p *Plan) verdict(rulings []ruling) Verdict {
-	v := Verdict{Allowed: true, Undecided: p.matching.undecided}
+	v := Verdict{Allowed: true, Undecided: p.matching.undecided, Held: p.held(rulings)}
 	var denied, policies []string
 	named := map[string]bool{} // those of policies
 	v.Code = TooManyRequests   // until a finding is denied for another reason
@@ -91,11 +93,14 @@ func (p *Plan) verdict(rulings []ruling) Verdict {
 					named[name], policies = true, append(policies, name)
 				}
 			}
-		case v1alpha1.Warn:
+		case v1alpha1.Warn, v1alpha1.Hold:
 			v.Warnings = append(v.Warnings, r.finding.line())
-		case v1alpha1.Audit, v1alpha1.Hold: // Hold was made Warn
+		case v1alpha1.Audit:
 		}
 		v.Findings = append(v.Findings, r.finding)
+	}
+	if v.Held.Holds && len(denied) == 0 {
+		v.Warnings = append(v.Warnings, v.Held.warning())
 	}
 	v.Warnings = FitWarnings(v.Warnings)
 	if len(denied) == 0 {

@@ -52,15 +52,9 @@ func (c *compilation) warnings(spec *field.Path, p *v1alpha1.TokenPolicy) {
 	}
 }
 
-// holdWarnings tell what becomes of Hold.
+// holdWarnings tell what of spec.hold has no effect, or another than it seems.
 func (c *compilation) holdWarnings(spec *field.Path, p *v1alpha1.TokenPolicy, warn func(*field.Path, string)) {
-	holds := false
-	for i := range p.Spec.Checks {
-		if p.Spec.Checks[i].Action == v1alpha1.Hold {
-			holds = true
-			warn(spec.Child("checks").Index(i).Child("action"), "this version holds no pods: Hold acts as Warn")
-		}
-	}
+	holds := len(c.out.Holds(c.checks)) > 0
 	switch {
 	case p.Spec.Hold != nil && !holds:
 		warn(spec.Child("hold"), "no check has the action Hold; it has no effect")

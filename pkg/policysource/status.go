@@ -69,7 +69,7 @@ func (c *Cluster) writeStatus(ctx context.Context, logged string) string {
 	overlaps := policy.Overlaps(policies)
 	now, last := metav1.Now(), ""
 	for i := range all {
-		status := all[i].status(overlaps[all[i].object.Name], c.compiler.Checks(), now)
+		status := all[i].status(overlaps[all[i].object.Name], c.notHeld(all[i].compiled), now)
 		if equality.Semantic.DeepEqual(status, &all[i].object.Status) {
 			continue
 		}
@@ -85,8 +85,9 @@ func (c *Cluster) writeStatus(ctx context.Context, logged string) string {
 	return last
 }
 
-// status returns what the status of a policy should be.
-func (k *entry) status(overlap string, checks []policy.Check, now metav1.Time) *v1alpha1.TokenPolicyStatus {
+// status returns what the status of a policy should be. notHeld are checks with the
+// action Hold which acts as Warn.
+func (k *entry) status(overlap string, notHeld []string, now metav1.Time) *v1alpha1.TokenPolicyStatus {
 	status := k.object.Status.DeepCopy()
 	status.ObservedGeneration = k.object.Generation
 	status.StrictestAction = k.compiled.Strictest()
@@ -97,7 +98,7 @@ func (k *entry) status(overlap string, checks []policy.Check, now metav1.Time) *
 	if overlap != "" {
 		overlapping.Status, overlapping.Reason, overlapping.Message = metav1.ConditionTrue, v1alpha1.ReasonSameChange, overlap
 	}
-	for _, condition := range []metav1.Condition{k.ready(checks), overlapping, k.expressionWarnings(), k.exemptionsEnding(now.Time)} {
+	for _, condition := range []metav1.Condition{k.ready(notHeld), overlapping, k.expressionWarnings(), k.exemptionsEnding(now.Time)} {
 		condition.ObservedGeneration, condition.LastTransitionTime = k.object.Generation, now
 		if len(condition.Message) > maxCondition {
 			condition.Message = strings.ToValidUTF8(condition.Message[:maxCondition], "") + "..."
@@ -107,14 +108,22 @@ func (k *entry) status(overlap string, checks []policy.Check, now metav1.Time) *
 	return status
 }
 
+// notHeld returns the checks for which a policy would hold pods, where none is held.
+func (c *Cluster) notHeld(p *policy.Policy) []string {
+	if c.options.Hold {
+		return nil
+	}
+	return p.Holds(c.compiler.Checks())
+}
+
 // ready tells whether the policy is in force as it is written.
-func (k *entry) ready(checks []policy.Check) metav1.Condition {
+func (k *entry) ready(notHeld []string) metav1.Condition {
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCompiled, Message: "The policy is in force.",
 	}
-	if held := k.compiled.Holds(checks); len(held) > 0 {
+	if len(notHeld) > 0 {
 		ready.Status, ready.Reason = metav1.ConditionFalse, v1alpha1.ReasonHoldDisabled
-		ready.Message = "No pods are held: Hold acts as Warn for " + strings.Join(held, ", ") + ". The rest of the policy is in force."
+		ready.Message = "Tokenward runs without --hold, so that no pods are held: Hold acts as Warn for " + strings.Join(notHeld, ", ") + ". The rest of the policy is in force."
 	}
 	if len(k.errs) == 0 {
 		return ready

@@ -63,7 +63,7 @@ func (u Use) Consequence() string {
 	case UseEnv, UseEnvFrom:
 		return "the container will wait in CreateContainerConfigError"
 	case UseImagePull:
-		return "the image is pulled without it, which may fail unless a credential provider of the kubelet has credentials"
+		return "the image is pulled without it, which may fail unless a credential provider helps"
 	case UseAccount:
 		return "its pods will be rejected"
 	}

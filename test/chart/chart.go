@@ -124,10 +124,18 @@ func Read(text []byte) (Objects, error) {
 	}
 }
 
-// Of returns the objects of some kinds.
+// Of returns the objects of some kinds, but for hooks: those are there only while
+// Helm does something.
 func (o Objects) Of(kinds ...string) Objects {
-	return slices.DeleteFunc(slices.Clone(o), func(u *unstructured.Unstructured) bool { return !slices.Contains(kinds, u.GetKind()) })
+	return slices.DeleteFunc(slices.Clone(o), func(u *unstructured.Unstructured) bool { return !slices.Contains(kinds, u.GetKind()) || isHook(u) })
 }
+
+// Hooks returns the hooks of Helm.
+func (o Objects) Hooks() Objects {
+	return slices.DeleteFunc(slices.Clone(o), func(u *unstructured.Unstructured) bool { return !isHook(u) })
+}
+
+func isHook(u *unstructured.Unstructured) bool { return u.GetAnnotations()["helm.sh/hook"] != "" }
 
 // Into returns the one object of a kind.
 func Into[T any](o Objects, kind string) (*T, error) {

@@ -161,7 +161,7 @@ func (c *Cluster) StartControllers() error {
 		"--root-ca-file="+c.controllerCA,
 		"--controllers="+strings.Join([]string{
 			"serviceaccount-controller", "serviceaccount-token-controller", "root-ca-certificate-publisher-controller",
-			"replicaset-controller", "deployment-controller", "job-controller", "cronjob-controller",
+			"replicaset-controller", "deployment-controller", "statefulset-controller", "job-controller", "cronjob-controller",
 			"namespace-controller", "garbage-collector-controller",
 		}, ","),
 		"--leader-elect=false", "--secure-port=0", "--kube-api-qps=500", "--kube-api-burst=1000",

@@ -45,7 +45,7 @@ func levels() [][]string {
 		{"pkg/policy", "pkg/inventory"},
 		{"pkg/policy/rewrite", "pkg/evaluate", "pkg/listing", "pkg/report"},
 		{"pkg/rollup"},
-		{"pkg/policysource", "pkg/admission", "pkg/audit", "pkg/survey", "pkg/check", "pkg/cases", "pkg/doctor"},
+		{"pkg/policysource", "pkg/admission", "pkg/audit", "pkg/hold", "pkg/survey", "pkg/check", "pkg/cases", "pkg/doctor"},
 		{"cmd/program"},
 		{"cmd/webhook/app", "cmd/kubectl-tokenward/app"},
 		{"cmd/webhook", "cmd/kubectl-tokenward"},

@@ -109,7 +109,7 @@ func (o *auditOptions) survey(ctx context.Context) (*survey.Survey, []string, er
 	if err != nil {
 		return nil, nil, err
 	}
-	s.Snapshot = policy.NewSnapshot(policy.Checks(), policies, policy.Options{})
+	s.Snapshot = policy.NewSnapshot(policy.Checks(), policies, policy.Options{Hold: true})
 	return s, notes, nil
 }
 

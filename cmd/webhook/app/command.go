@@ -32,5 +32,6 @@ func NewCommand() *cobra.Command {
 		},
 	}
 	options.AddFlags(command.Flags())
+	command.AddCommand(newReleaseCommand())
 	return command
 }

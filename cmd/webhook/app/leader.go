@@ -62,12 +62,16 @@ func (s *Server) elector(part start) (*leaderelection.LeaderElector, error) {
 	if err != nil {
 		return nil, err
 	}
+	identity := host + "_" + string(uuid.NewUUID())
+	if s.releaser != nil {
+		identity += releases
+	}
 	log := s.log.WithName("leader")
 	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaseName},
 			Client:     client,
-			LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
+			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
 		},
 		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
 		ReleaseOnCancel: true, Name: leaseName,

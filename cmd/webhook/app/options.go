@@ -22,6 +22,7 @@ type Options struct {
 	ClusterState string
 	PolicyFile   string
 	DryRun       bool
+	Hold         bool
 	Namespaces   []string
 	Workloads    program.WorkloadResources
 	WebhookPort  int
@@ -78,6 +79,7 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.ClusterState, "cluster-state", o.ClusterState, "embedded mode: take all facts from the manifests in this file or directory, without an API server")
 	f.StringVar(&o.PolicyFile, "policy-file", o.PolicyFile, "TokenPolicies from a file, reloaded when it changes, instead of those in the API server")
 	f.BoolVar(&o.DryRun, "dry-run", o.DryRun, "deny and change nothing, record everything")
+	f.BoolVar(&o.Hold, "hold", o.Hold, "let policies hold pods (the action Hold); the leader releases them, for which it needs the right to watch and patch pods")
 	f.StringSliceVar(&o.Namespaces, "namespaces", o.Namespaces, "watch and judge only these namespaces; all if empty")
 	o.Workloads.AddFlag(f)
 	o.Keys.AddFlags(f)

@@ -25,6 +25,8 @@ import (
 	"tokenward.dev/tokenward/pkg/admission"
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/audit"
+	"tokenward.dev/tokenward/pkg/facts"
+	"tokenward.dev/tokenward/pkg/hold"
 	"tokenward.dev/tokenward/pkg/intake"
 	"tokenward.dev/tokenward/pkg/inventory"
 	"tokenward.dev/tokenward/pkg/metrics"
@@ -61,7 +63,10 @@ type Server struct {
 	inventory *inventory.Inventory // nil in embedded mode
 	leads     []start              // what one replica does for all
 	auditor   *audit.Auditor
-	stopping  atomic.Bool
+	releaser  *hold.Releaser
+	// holds reports whether pods can be held just now; nil for never.
+	holds    func() bool
+	stopping atomic.Bool
 }
 
 // New checks the options and puts a server together. Nothing runs yet.
@@ -79,7 +84,7 @@ func New(o *Options, logTo io.Writer) (*Server, error) {
 	stdlog.SetOutput(&httpLog{log: log.WithName("http")})
 	boundMemory()
 	s := &Server{options: o, log: log, metrics: metrics.New()}
-	for _, step := range []func() error{s.useConfig, s.useOwnToken, s.usePolicies, s.useSource, s.useAudit, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
+	for _, step := range []func() error{s.useConfig, s.useOwnToken, s.usePolicies, s.useSource, s.useAudit, s.useHold, s.useCertificate, s.useWebhook, s.useHealth, s.useMetrics} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -94,7 +99,10 @@ func (s *Server) usePolicies() error {
 		return err
 	}
 	s.compiler = policy.NewCompiler(checks)
-	options := policy.Options{DryRun: s.options.DryRun, Namespaces: s.options.Namespaces}
+	options := policy.Options{DryRun: s.options.DryRun, Namespaces: s.options.Namespaces, Hold: s.options.Hold}
+	if own, err := s.options.podNamespace(); err == nil {
+		options.HoldNever = []string{own}
+	}
 	log := s.log.WithName("policies")
 	if s.options.PolicyFile != "" || s.config == nil {
 		file, err := policysource.NewFile(s.options.PolicyFile, s.compiler, options, s.metrics, log)
@@ -155,6 +163,11 @@ func (s *Server) useSource() error {
 		Changed: func(namespace string) {
 			if s.auditor != nil {
 				s.auditor.Touch(namespace)
+			}
+		},
+		ObjectChanged: func(o facts.Object) {
+			if s.releaser != nil {
+				s.releaser.Changed(o)
 			}
 		},
 		Signing: trust.Options{
@@ -240,7 +253,7 @@ func (s *Server) handlers() (*http.ServeMux, error) {
 		"/validate/pods":      &admission.Handler{Endpoint: endpoint("/validate/pods"), Decode: admission.Pods, AtMost: v1alpha1.Deny, Access: access},
 		"/warn/pods":          &admission.Handler{Endpoint: endpoint("/warn/pods"), Decode: admission.Pods, AtMost: v1alpha1.Warn, Access: access},
 		"/validate/workloads": &admission.Handler{Endpoint: endpoint("/validate/workloads"), Decode: admission.Workloads(templates), AtMost: v1alpha1.Deny, Access: access},
-		"/mutate/pods":        &admission.MutateHandler{Endpoint: endpoint("/mutate/pods")},
+		"/mutate/pods":        &admission.MutateHandler{Endpoint: endpoint("/mutate/pods"), Holds: s.holds},
 		"/validate/secrets":   &admission.ObjectHandler{Endpoint: endpoint("/validate/secrets"), Kind: reference.Secret, Users: users},
 		"/validate/serviceaccounts": &admission.ObjectHandler{
 			Endpoint: endpoint("/validate/serviceaccounts"), Kind: reference.ServiceAccount, Users: users,

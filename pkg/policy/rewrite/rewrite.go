@@ -28,6 +28,7 @@ type Plan struct {
 	owned    owned
 	mounts   map[string][]corev1.VolumeMount // of all containers, by volume; nil until asked for
 	enforced *outcome                        // of the latest Needs, if it is settled
+	holding  holding
 }
 
 // New returns the plan of a review. Its pod must have the managedFields of the
@@ -77,6 +78,11 @@ func (p *Plan) Needs(set *facts.Set) []facts.Query {
 	if enforced.dryRuns {
 		p.run(set, queries.Ask, true)
 	}
+	if p.enforced != nil {
+		for _, q := range p.needsOfHolding(set, p.enforced) {
+			queries.Ask(q)
+		}
+	}
 	return queries.List
 }
 
@@ -113,6 +119,7 @@ func (p *Plan) Result(set *facts.Set) Result {
 			}
 		}
 	}
+	p.hold(set, &out)
 	return out
 }
 

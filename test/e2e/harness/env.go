@@ -37,6 +37,8 @@ type Options struct {
 	APIServer map[string]string
 	// NoRelease leaves the chart to the tests: there is no Env.Standard.
 	NoRelease bool
+	// Values of the release beside the defaults.
+	Values map[string]any
 }
 
 // Run runs the tests of a package in a control plane, which it puts into env
@@ -80,7 +82,7 @@ func start(options Options) (*Env, error) {
 	if e.Client, err = kubernetes.NewForConfig(e.Plane.Config); err != nil || options.NoRelease {
 		return e, err
 	}
-	e.Standard, err = installRelease(context.Background(), e.Plane, chart.Default())
+	e.Standard, err = installRelease(context.Background(), e.Plane, chart.Default().With(options.Values))
 	return e, err
 }
 

@@ -56,6 +56,40 @@ func (e *Env) RegisterAt(t *testing.T, url string, ca []byte, where ...metav1.La
 	})
 }
 
+// RegisterMutating installs the chart's mutating webhook for a server at a URL,
+// limited to some namespaces.
+func (e *Env) RegisterMutating(t *testing.T, url string, ca []byte, onFailure admissionregistrationv1.FailurePolicyType, where ...metav1.LabelSelectorRequirement) {
+	t.Helper()
+	config, err := e.Standard.Mutating()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.GenerateName, config.Name = "tokenward-", ""
+	for i := range config.Webhooks {
+		w := &config.Webhooks[i]
+		at := url + *w.ClientConfig.Service.Path
+		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &at, CABundle: ca}
+		w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, where...)
+		w.FailurePolicy = &onFailure
+	}
+	e.CreateMutating(t, config)
+}
+
+// CreateMutating installs a configuration of mutating webhooks.
+func (e *Env) CreateMutating(t *testing.T, config *admissionregistrationv1.MutatingWebhookConfiguration) {
+	t.Helper()
+	api := e.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	made, err := api.Create(t.Context(), config, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Error(err)
+		}
+	})
+}
+
 // waitRegistered waits until the API server asks this process about pods.
 func (e *Env) waitRegistered(t *testing.T, s *Server, namespaces []string) {
 	t.Helper()

@@ -11,46 +11,12 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"tokenward.dev/tokenward/test/cluster"
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
-
-// registerMutating installs the chart's mutating webhook for a server at a URL,
-// limited to some namespaces.
-func registerMutating(t *testing.T, url string, ca []byte, onFailure admissionregistrationv1.FailurePolicyType, where ...metav1.LabelSelectorRequirement) {
-	t.Helper()
-	config, err := env.Standard.Mutating()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.GenerateName, config.Name = "tokenward-", ""
-	for i := range config.Webhooks {
-		w := &config.Webhooks[i]
-		at := url + *w.ClientConfig.Service.Path
-		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &at, CABundle: ca}
-		w.NamespaceSelector.MatchExpressions = append(w.NamespaceSelector.MatchExpressions, where...)
-		w.FailurePolicy = &onFailure
-	}
-	createMutating(t, config)
-}
-
-func createMutating(t *testing.T, config *admissionregistrationv1.MutatingWebhookConfiguration) {
-	t.Helper()
-	api := env.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	made, err := api.Create(t.Context(), config, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := api.Delete(context.Background(), made.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			t.Error(err)
-		}
-	})
-}
 
 // waitMutating waits until the API server asks the mutating webhooks, and ours.
 func waitMutating(t *testing.T, s *harness.Server) {
@@ -112,7 +78,7 @@ func otherWebhooks(t *testing.T) {
 	for name, label := range map[string]string{"aaa-before-us": "remarshal", "zzz-after-us": "sidecar"} {
 		path = url + "/" + label
 		at := path
-		createMutating(t, &admissionregistrationv1.MutatingWebhookConfiguration{
+		env.CreateMutating(t, &admissionregistrationv1.MutatingWebhookConfiguration{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Webhooks: []admissionregistrationv1.MutatingWebhook{{
 				Name: label + ".example.test", AdmissionReviewVersions: []string{"v1"}, SideEffects: &none, FailurePolicy: &ignore,

@@ -48,7 +48,7 @@ func TestMutationGolden(t *testing.T) {
 	}
 	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, policies.String()))
 	labelled := metav1.LabelSelectorRequirement{Key: "mutation", Operator: metav1.LabelSelectorOpExists}
-	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Fail, labelled)
+	env.RegisterMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Fail, labelled)
 	env.RegisterAt(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, labelled)
 	otherWebhooks(t)
 	waitMutating(t, s)
@@ -267,7 +267,7 @@ func TestAccountIsSetOnlyWhereTheClientSetNone(t *testing.T) {
 	const policy = "apiVersion: tokenward.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: p}\nspec: {mutate: {serviceAccount: {name: runner}}}\n"
 	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, policy))
 	label := map[string]string{"account-when-unset": "true"}
-	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Fail, metav1.LabelSelectorRequirement{Key: "account-when-unset", Operator: metav1.LabelSelectorOpExists})
+	env.RegisterMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Fail, metav1.LabelSelectorRequirement{Key: "account-when-unset", Operator: metav1.LabelSelectorOpExists})
 	ns := newLabelledNamespace(t, label)
 	makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
 	waitChanged(t, ns)
@@ -306,7 +306,7 @@ func TestMutationDownAndIgnored(t *testing.T) {
 	s := env.StartWebhook(t, "--policy-file="+harness.PolicyFile(t, policy))
 	ns := newLabelledNamespace(t, map[string]string{"mutation-down": "true"})
 	makeAccount(t, ns, corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "runner"}})
-	registerMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Ignore, metav1.LabelSelectorRequirement{Key: "mutation-down", Operator: metav1.LabelSelectorOpExists})
+	env.RegisterMutating(t, "https://127.0.0.1:"+strconv.Itoa(s.Port), s.CA, admissionregistrationv1.Ignore, metav1.LabelSelectorRequirement{Key: "mutation-down", Operator: metav1.LabelSelectorOpExists})
 	waitChanged(t, ns)
 	if err := s.Stop(t); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ func newThief(t *testing.T) *thief {
 	t.Helper()
 	own, shop := env.NewNamespace(t), env.NewNamespace(t)
 	harness.NewReports(t, env.Plane)
-	i := harness.Install(t, env.Plane, chart.Release{Name: own, Namespace: own, Values: map[string]any{"audit": map[string]any{"events": true}}})
+	i := harness.Install(t, env.Plane, chart.Release{Name: own, Namespace: own, Values: map[string]any{"audit": map[string]any{"events": true}, "hold": map[string]any{"enabled": true}}})
 	d := harness.Deploy(t, env.Client, i)
 	d.PodNamespace = shop + "-not" // nobody answers
 	d.Configure(t, nil)
