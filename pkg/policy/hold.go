@@ -232,9 +232,9 @@ func holdOnly(trials []trial) []trial {
 	})
 }
 
-// holdWarning tells the person who made the request what becomes of the pod.
+// warning tells the person who made the request what becomes of the pod.
 func (h *Held) warning() string {
-	return Message(func(quote func(string) string) string {
+	return Message(func(func(string) string) string {
 		text := "The pod is not scheduled (scheduling gate " + HoldGate + ") until that is mended, "
 		if h.Keep {
 			return text + "however long that takes."

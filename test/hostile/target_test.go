@@ -150,9 +150,8 @@ func start(t *testing.T, a *api, policies string, flags ...string) *target {
 	go func() { x.exited <- x.command.Wait() }()
 	t.Cleanup(func() {
 		_ = x.command.Process.Kill()
-		_ = <-x.exited // how does not matter
-		if t.Failed() {
-			t.Logf("end of the log:\n%s", x.log)
+		if err := <-x.exited; t.Failed() {
+			t.Logf("it ended with %v; end of the log:\n%s", err, x.log)
 		}
 	})
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
@@ -248,6 +247,10 @@ func runOnce(t *testing.T, args ...string) (ended bool, peak int, log string) {
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- c.Wait() }()
+	kill := func() error {
+		_ = c.Process.Kill()
+		return <-exited
+	}
 	pid := strconv.Itoa(c.Process.Pid)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		select {
@@ -265,14 +268,11 @@ func runOnce(t *testing.T, args ...string) (ended bool, peak int, log string) {
 		}
 		_ = response.Body.Close()
 		if response.StatusCode == http.StatusOK {
-			_ = c.Process.Kill()
-			_ = <-exited
+			_ = kill()
 			return false, peak, text.String()
 		}
 	}
-	_ = c.Process.Kill()
-	<-exited
-	t.Errorf("it neither ended nor became ready\n%s", text)
+	t.Errorf("it neither ended nor became ready, and was killed: %v\n%s", kill(), text)
 	return false, 0, ""
 }
 

@@ -69,19 +69,23 @@ func oneRound(ctx context.Context, ns string, i int) error {
 
 // A Secret, or a key of it, that was made a moment before its pod never
 // causes a refusal, though the webhook's watches are seconds late; and a Secret
-// that is missing always does.
+// that is missing always does. The pods are of several namespaces, since each may ask
+// for only so much in a second.
 func TestNeverAFalseDenial(t *testing.T) {
 	const rounds, atATime = 2000, 16
 	p := newProxy(t)
 	p.watchDelay = 3 * time.Second
 	s := harness.Launch(t, "--kubeconfig="+p.kubeconfig, "--policy-file="+harness.PolicyFile(t, harness.StrictPolicy), "--log-level=info")
 	s.WaitReady(t)
-	ns := env.NewNamespace(t)
-	env.Register(t, s, ns)
+	namespaces := make([]string, atATime)
+	for i := range namespaces {
+		namespaces[i] = env.NewNamespace(t)
+	}
+	env.Register(t, s, namespaces...)
 
 	var next, failures atomic.Int32
 	var group sync.WaitGroup
-	for range atATime {
+	for _, ns := range namespaces {
 		group.Go(func() {
 			for i := int(next.Add(1)); i <= rounds; i = int(next.Add(1)) {
 				if err := oneRound(t.Context(), ns, i); err != nil {
