@@ -1,6 +1,7 @@
 package makers
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -67,6 +68,8 @@ func (r *Row) What() string {
 // Sorted returns the built-in rows as people look them up.
 func Sorted() []Row {
 	rows := Rows()
-	slices.SortStableFunc(rows, func(a, b Row) int { return strings.Compare(a.Maker(), b.Maker()) })
+	slices.SortFunc(rows, func(a, b Row) int {
+		return cmp.Or(strings.Compare(a.Maker(), b.Maker()), strings.Compare(a.What(), b.What()))
+	})
 	return rows
 }

@@ -111,3 +111,19 @@ func TestEachRowIsWholeAndHasASource(t *testing.T) {
 		}
 	}
 }
+
+// The page of makers is generated, and must be the same each time.
+func TestTheOrderOfMakersIsAlwaysTheSame(t *testing.T) {
+	described := func() (out []string) {
+		for _, r := range Sorted() {
+			out = append(out, r.Maker()+": "+r.What())
+		}
+		return out
+	}
+	first := described()
+	for range 50 {
+		if again := described(); !slices.Equal(first, again) {
+			t.Fatal("the order differs from one time to the next")
+		}
+	}
+}
