@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
@@ -79,6 +80,9 @@ func (c *Cluster) Synced() bool { return c.synced.Load() }
 func (c *Cluster) Start(ctx context.Context) error {
 	reflector := cache.NewReflectorWithOptions(c.listWatch(), &unstructured.Unstructured{}, c, cache.ReflectorOptions{
 		Name: v1alpha1.TokenPolicyKind, TypeDescription: v1alpha1.TokenPolicyKind, Logger: &c.log,
+		// The list is small. The longer pauses of the default would keep a policy in
+		// force that was deleted while none could be read.
+		Backoff: &wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.5, Cap: 500 * time.Millisecond, Steps: 4},
 	})
 	var group sync.WaitGroup
 	group.Go(func() { reflector.RunWithContext(ctx) })
