@@ -79,7 +79,7 @@ ROTATIONS ?= 200
 
 .PHONY: test-rotations
 test-rotations: cluster-newest bin/tools/helm ## Change the signing keys of real API servers ROTATIONS (200) times, of one and of two behind a balancer (30 minutes)
-	KUBEBUILDER_ASSETS=$(call assets,$(NEWEST)) ROTATIONS=$(ROTATIONS) go test -count=1 -v -timeout=0 ./test/e2e/tokens -run "^TestRotations"
+	KUBEBUILDER_ASSETS=$(call assets,$(NEWEST)) ROTATIONS=$(ROTATIONS) go test -count=1 -v -timeout=0 ./test/e2e/tokens -run "^TestRotations|^TestPodsAreCreatedThroughAHardRotation"
 
 .PHONY: verify
 verify: bin/tools/golangci-lint verify-chart ## Lint; check that generated files are fresh and that the API takes nothing away
