@@ -70,9 +70,12 @@ func TestKeptPodsStayHeld(t *testing.T) {
 	}
 	env.CreateSecret(t, ns, "db")
 	released(t, ns, 1)
-	if n := s.Metric(t, "tokenward_held_seconds_count", `reason="found"`); n != 1 {
-		t.Errorf("tokenward_held_seconds_count: %v", n)
-	}
+	harness.WaitUntil(t, func() error { // it counts once the API server has answered
+		if n := s.Metric(t, "tokenward_held_seconds_count", `reason="found"`); n != 1 {
+			return fmt.Errorf("tokenward_held_seconds_count: %v", n)
+		}
+		return nil
+	})
 }
 
 // Gates and labels of others stay, and so does all else of the pod.
