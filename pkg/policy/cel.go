@@ -56,9 +56,11 @@ type environments struct {
 	typed *cel.Env
 }
 
-func newEnvironments() (*environments, error) {
+// newEnvironments makes them so that what is written is known to a version with the
+// libraries of oldest, too.
+func newEnvironments(oldest *version.Version) (*environments, error) {
 	request, namespace, pod := requestType(), namespaceType(), podType()
-	base, err := environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()).Extend(environment.StrictCostOpt)
+	base, err := environment.MustBaseEnvSet(oldest).Extend(environment.StrictCostOpt)
 	if err != nil {
 		return nil, fmt.Errorf("CEL environment: %w", err)
 	}

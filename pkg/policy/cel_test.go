@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apiserver/pkg/cel/environment"
+
 	"tokenward.dev/tokenward/pkg/facts"
 )
 
@@ -11,7 +13,7 @@ import (
 func TestFailuresTellNoValues(t *testing.T) {
 	const value = "5up3r-s3cr3t"
 	object := map[string]any{"metadata": map[string]any{"name": value, "labels": map[string]any{}}, "spec": map[string]any{"env": value}}
-	env, err := newEnvironments()
+	env, err := newEnvironments(environment.DefaultCompatibilityVersion())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/cel/environment"
 
 	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/strictyaml"
@@ -62,7 +64,9 @@ type Compiler struct {
 // somebody writes: conditions may use what the oldest version knows that may run
 // beside this one.
 func NewCompiler(checks []Check) *Compiler {
-	return &Compiler{checks: checks, environments: sync.OnceValues(newEnvironments)}
+	return &Compiler{checks: checks, environments: sync.OnceValues(func() (*environments, error) {
+		return newEnvironments(environment.DefaultCompatibilityVersion())
+	})}
 }
 
 // Stored returns a compiler for policies that are stored: a newer version may have
@@ -203,6 +207,7 @@ func (c *compilation) conditions(at *field.Path, conditions []v1alpha1.MatchCond
 		if err != nil {
 			c.fail(field.Invalid(at.Child("expression"), field.OmitValueType{}, err.Error()))
 			c.out.match.broken = true // a name alone does not break it
+			c.out.match.unusable = cmp.Or(c.out.match.unusable, m.Name)
 			continue
 		}
 		c.out.match.conditions = append(c.out.match.conditions, compiled)

@@ -16,8 +16,9 @@ type match struct {
 	accounts   []string
 	conditions []condition
 	// broken is set where a part can't be used: whether the policy matches what
-	// the other parts select is unknown.
-	broken bool
+	// the other parts select is unknown. unusable is the first such condition.
+	broken   bool
+	unusable string
 }
 
 // selectsPod reports whether the parts of a match that look at the pod hold.
@@ -66,7 +67,9 @@ func (d *doubt) add(why string) {
 // Absent for no. A part that is false excludes the policy, whatever is unknown.
 func (m *match) matches(on *evaluation) (facts.State, doubt) {
 	var unknown doubt
-	if m.broken {
+	if m.unusable != "" {
+		unknown.add("condition " + quote(m.unusable, 60) + " does not compile")
+	} else if m.broken {
 		unknown.add("a part of its match does not compile")
 	}
 	if m.namespaces != nil {

@@ -44,7 +44,7 @@ func TestBrokenConditionActsAsFailurePolicySays(t *testing.T) {
 	if warned, err := env.CreatePod(t, failing, harness.Pod("bad", missing)); err == nil {
 		t.Errorf("under failurePolicy Fail the pod is let in, with warnings %q", warned)
 	} else {
-		harness.MustContain(t, err.Error(), "TokenPolicy broken-failing; whether it matches is unknown: a part of its match does not compile", `Secret "gone"`)
+		harness.MustContain(t, err.Error(), "TokenPolicy broken-failing; whether it matches is unknown: condition \"c\" does not compile", `Secret "gone"`)
 	}
 	if _, err := env.CreatePod(t, failing, harness.Pod("good")); err != nil {
 		t.Errorf("a pod without a finding: %v", err)
