@@ -68,7 +68,7 @@ func (a *Auditor) auditNamespace(ctx context.Context, namespace string) error {
 		return err
 	}
 	if a.Events {
-		a.writeEvents(ctx, found)
+		a.writeEvents(ctx, namespace, found)
 	}
 	return nil
 }
@@ -167,5 +167,6 @@ func (a *Auditor) count(namespace string, found *namespaceFaults) {
 	}
 	if a.counts[namespace] = now; found == nil {
 		delete(a.counts, namespace)
+		a.forgetRefusals(namespace)
 	}
 }
