@@ -75,7 +75,8 @@ type Auditor struct {
 	cooldowns map[string]cooldown // of namespaces that have changed lately
 	seen      *policy.Snapshot    // that the namespaces were judged by
 	counts    map[string]map[findingLabels]int
-	logged    map[string]string // the last failure of each kind that was logged
+	logged    map[string]string          // the last failure of each kind that was logged
+	refused   map[string]map[string]bool // objects that the API server did not take and that were logged, by kind and namespace
 	// withoutReports is set once it was logged that the cluster has no OpenReports.
 	withoutReports bool
 }
@@ -94,7 +95,7 @@ const (
 
 // NewAuditor returns one that Run starts.
 func NewAuditor(o Options) *Auditor {
-	return &Auditor{Options: o, wake: make(chan struct{}, 1), due: map[string]time.Time{}}
+	return &Auditor{Options: o, wake: make(chan struct{}, 1), due: map[string]time.Time{}, refused: map[string]map[string]bool{}}
 }
 
 // Touch notes that something has changed in a namespace, or, with an empty

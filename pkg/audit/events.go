@@ -20,14 +20,21 @@ const eventReason = "TokenwardAudit"
 // writeEvents writes a warning on the owner for each finding that is denied or
 // warned about. An event is named by what it says, so that the API server has at
 // most one of it, whoever leads, for as long as it keeps events.
-func (a *Auditor) writeEvents(ctx context.Context, found *namespaceFaults) {
+func (a *Auditor) writeEvents(ctx context.Context, namespace string, found *namespaceFaults) {
+	refused := a.refusalsOf(kindEvent, namespace)
 	for _, w := range found.Rollup {
 		for _, f := range w.Faults {
 			if f.State == facts.Unknown || (f.Action != v1alpha1.Deny && f.Action != v1alpha1.Warn) {
 				continue
 			}
 			err := a.writeEvent(ctx, w, f)
-			if err != nil && !apierrors.IsAlreadyExists(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			if apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+				continue
+			}
+			if !apierrors.IsForbidden(err) { // or no event may be written
+				err = refused.note(f.Check+" "+w.Ref.UID, w.Ref.String(), err)
+			}
+			if err != nil {
 				a.logOnce("events", err, "Events can't be written")
 				return
 			}

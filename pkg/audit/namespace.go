@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,7 +51,9 @@ func (a *Auditor) logOnce(what string, err error, message string, more ...any) {
 	if a.logged[what] == text {
 		return
 	}
-	a.logged[what] = text
+	if a.logged[what] = text; err == nil {
+		delete(a.logged, what)
+	}
 	if err != nil {
 		a.Log.Error(err, message, more...)
 	}
@@ -68,10 +71,13 @@ func (a *Auditor) auditNamespace(ctx context.Context, namespace string) error {
 		return err
 	}
 	if a.Events {
-		a.writeEvents(ctx, found)
+		a.writeEvents(ctx, namespace, found)
 	}
 	return nil
 }
+
+// errManyOwners is why some owners are not looked at.
+var errManyOwners = errors.New("too many owners that no list has") //nolint:gochecknoglobals // an error
 
 // namespaceFaults is what was found in a namespace.
 type namespaceFaults struct {
@@ -100,7 +106,7 @@ func (a *Auditor) judgeNamespace(ctx context.Context, namespace string) (*namesp
 	visit := func(page []listing.Item) error {
 		for i := range page {
 			item := &page[i]
-			owners.Add(item.Meta)
+			owners.Add(item)
 			if item.Pod == nil {
 				continue
 			}
@@ -128,7 +134,17 @@ func (a *Auditor) judgeNamespace(ctx context.Context, namespace string) (*namesp
 	if err := ended("pods", a.Lister.EachPod(ctx, namespace, visit)); err != nil {
 		return nil, err
 	}
+	a.tellUnread(namespace, owners.Unread(namespace))
 	return found, nil
+}
+
+// tellUnread logs once that some owners in a namespace were not looked at.
+func (a *Auditor) tellUnread(namespace string, owners int) {
+	var err error
+	if owners > 0 {
+		err = errManyOwners
+	}
+	a.logOnce("owners in "+namespace, err, "Owners were not looked at; what their pods say of them is believed", "namespace", namespace, "pods", owners)
 }
 
 // tolerate goes on without a kind that may not be listed, or is not served.
@@ -167,5 +183,6 @@ func (a *Auditor) count(namespace string, found *namespaceFaults) {
 	}
 	if a.counts[namespace] = now; found == nil {
 		delete(a.counts, namespace)
+		a.forgetRefusals(namespace)
 	}
 }

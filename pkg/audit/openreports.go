@@ -26,6 +26,8 @@ import (
 const (
 	managedBy = "app.kubernetes.io/managed-by"
 	program   = "tokenward"
+	// What is written.
+	kindReport, kindEvent = "Report", "Event"
 	// maxResults bounds a report: an object in etcd has 1.5 MB at most.
 	maxResults = 200
 )
@@ -63,13 +65,15 @@ func (a *Auditor) storedReports(ctx context.Context, client reportsclient.Report
 }
 
 // writeReports makes the reports in a namespace those of what was found. It writes
-// only those that say something else than the stored ones.
+// only those that say something else than the stored ones. One that the API server
+// does not take keeps no other from being written.
 func (a *Auditor) writeReports(ctx context.Context, namespace string, found *namespaceFaults, settled bool) error {
 	client := a.Reports.OpenreportsV1alpha1().Reports(namespace)
 	stored, err := a.storedReports(ctx, client)
 	if err != nil || stored == nil {
 		return err
 	}
+	refused := a.refusalsOf(kindReport, namespace)
 	for _, w := range found.Rollup {
 		if len(w.Faults) == 0 {
 			continue
@@ -89,7 +93,7 @@ func (a *Auditor) writeReports(ctx context.Context, namespace string, found *nam
 			_, err = client.Update(ctx, desired, metav1.UpdateOptions{})
 			err = a.wrote("update", err)
 		}
-		if err != nil {
+		if err = refused.note(desired.Name, w.Ref.String(), err); err != nil {
 			return err
 		}
 	}
@@ -97,11 +101,12 @@ func (a *Auditor) writeReports(ctx context.Context, namespace string, found *nam
 		if found.unseen(old.Scope) {
 			continue
 		}
-		if err := a.wrote("delete", client.Delete(ctx, name, metav1.DeleteOptions{})); err != nil {
+		err = a.wrote("delete", client.Delete(ctx, name, metav1.DeleteOptions{}))
+		if err = refused.note(name, "an owner without a fault", err); err != nil {
 			return err
 		}
 	}
-	return nil
+	return refused.again
 }
 
 func (a *Auditor) create(ctx context.Context, client reportsclient.ReportInterface, desired *v1alpha1.Report) error {
@@ -123,7 +128,10 @@ func (a *Auditor) wrote(operation string, err error) error {
 	if apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil
 	}
-	if err != nil {
+	switch {
+	case isRefused(err):
+		operation = "refused"
+	case err != nil:
 		operation = "error"
 	}
 	a.Metrics.AuditReports.WithLabelValues(operation).Inc()

@@ -23,6 +23,9 @@ const (
 	backgroundTries = 3
 	// backgroundPlaces is how many reads are under way at a time.
 	backgroundPlaces = 2
+	// maxSessionReads bounds the reads of one session: whoever may create pods in one
+	// namespace must not keep the audit from all others.
+	maxSessionReads = 2000
 )
 
 // background reads for those who can wait.
@@ -48,6 +51,7 @@ func newBackground(config *rest.Config, v *Inventory, m *metrics.Metrics, log lo
 type Session struct {
 	background *background
 	answers    map[flightKey]answer
+	reads      int
 	err        error
 }
 
@@ -70,16 +74,22 @@ func (s *Session) Gather(ctx context.Context, now time.Time, needs func(*facts.S
 	return stack.Gather(ctx, now, needs)
 }
 
-// Read implements source.Reader.
+// Read implements source.Reader. What a session may not read any more is unknown: its
+// namespace asks for too much.
 func (s *Session) Read(ctx context.Context, _ time.Time, queries []facts.Query, known []facts.Fact) []facts.Fact {
 	out := make([]facts.Fact, len(queries))
 	for i := range queries {
 		key := keyOf(&queries[i])
 		key.asker = "" // it waits for its turn anyway
 		a, ok := s.answers[key]
-		if !ok {
+		switch {
+		case ok:
+		case s.reads < maxSessionReads:
+			s.reads++
 			a = s.get(ctx, key)
 			s.answers[key] = a
+		default:
+			a = answer{fact: facts.Fact{Why: facts.TooManyLookups}}
 		}
 		out[i] = atLeast(&queries[i], a.to(&queries[i]), known[i])
 	}

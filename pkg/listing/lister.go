@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
@@ -80,16 +79,4 @@ func TypedList(client rest.Interface, resource, namespace string) List {
 		return client.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).
 			VersionedParams(&options, scheme.ParameterCodec).Do(ctx).Get()
 	}
-}
-
-// Controller reads the metadata of an owner and returns who controls it; nil if
-// nobody does or that is unknown. The resource is guessed from the kind: where
-// the guess is wrong, or the right to read it is missing, the chain ends here.
-func (l *Lister) Controller(ctx context.Context, namespace string, owner *metav1.OwnerReference) *metav1.OwnerReference {
-	resource, _ := meta.UnsafeGuessKindToResource(schema.FromAPIVersionAndKind(owner.APIVersion, owner.Kind))
-	object, err := l.Metadata.Resource(resource).Namespace(namespace).Get(ctx, owner.Name, metav1.GetOptions{})
-	if err != nil || object.UID != owner.UID {
-		return nil
-	}
-	return metav1.GetControllerOf(object)
 }

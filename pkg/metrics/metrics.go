@@ -74,7 +74,7 @@ type Metrics struct {
 	// AuditPassDuration how long it took.
 	AuditLastPass, AuditPassDuration prometheus.Gauge
 	// AuditReports counts reports that were written, by what was done: create,
-	// update, delete, error.
+	// update, delete, refused (the API server takes no such object), error.
 	AuditReports *prometheus.CounterVec
 	// HeldPods are pods that are held, HeldPodsOverdue those of them that are held for
 	// longer than their policies say. The leader counts them.

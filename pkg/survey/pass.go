@@ -73,7 +73,7 @@ func (p *pass) ended(resource string, err error) error {
 
 func (p *pass) visitTemplates(ctx context.Context, page []listing.Item) error {
 	for i := range page {
-		p.owners.Add(page[i].Meta)
+		p.owners.Add(&page[i])
 	}
 	err := p.visit(ctx, page, func(item *listing.Item, top report.Ref, result *evaluate.Result) {
 		p.templates++

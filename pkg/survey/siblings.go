@@ -23,8 +23,10 @@ type siblings struct {
 	text []byte // of the last spec; used again
 }
 
-// likeness is equal for siblings.
+// likeness is equal for siblings. A pod can name the controller of another
+// namespace's pods as its own.
 type likeness struct {
+	namespace  string
 	controller types.UID
 	hash       uint64
 }
@@ -58,7 +60,7 @@ func (s *siblings) likeness(o *listing.Item) (likeness, bool) {
 		}
 		_ = h.WriteByte(1)
 	}
-	return likeness{controller.UID, h.Sum64()}, true
+	return likeness{o.Namespace, controller.UID, h.Sum64()}, true
 }
 
 // tokenVolume is how the names of the volumes begin that the API server adds; the

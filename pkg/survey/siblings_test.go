@@ -29,6 +29,7 @@ func TestSiblingsAreToldApartByWhatIsJudged(t *testing.T) {
 		{"with another label", func(p *corev1.Pod) { p.Labels = map[string]string{"app": "other"} }, false},
 		{"with an annotation", func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }, false},
 		{"with another Secret", func(p *corev1.Pod) { p.Spec.Volumes[1].Secret.SecretName = "other" }, false},
+		{"in another namespace, with a controller that is not its own", func(p *corev1.Pod) { p.Namespace = "bank" }, false},
 		{"of another controller", func(p *corev1.Pod) { p.OwnerReferences[0].UID = "other" }, false},
 	}
 	for _, tt := range tests {

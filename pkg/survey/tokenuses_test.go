@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -45,7 +46,9 @@ func TestWorkloadsThatUseATokenSecret(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			uses, owners, yes := newTokenUses(l), rollup.NewOwners(nil), true
-			owners.Add(&metav1.ObjectMeta{UID: "set"})
+			owners.Add(&listing.Item{
+				Meta: &metav1.ObjectMeta{UID: "set"}, Object: workload.Object{Kind: appsv1.SchemeGroupVersion.WithKind("StatefulSet"), Namespace: "shop", Name: "app"},
+			})
 			for i := range 2 {
 				pod := &corev1.Pod{Spec: tt.spec, ObjectMeta: metav1.ObjectMeta{
 					Namespace: "shop", Name: fmt.Sprintf("app-%d", i), UID: types.UID(fmt.Sprint(i)),
