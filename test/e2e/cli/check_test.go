@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"tokenward.dev/tokenward/cmd/kubectl-tokenward/app"
+	"tokenward.dev/tokenward/pkg/report"
 	"tokenward.dev/tokenward/test/e2e/harness"
 )
 
@@ -50,8 +51,9 @@ func checked(t *testing.T, kubeconfig, namespace string, args ...string) (status
 	status = app.Main(t.Context(), args, &out, &errOut)
 	var r struct {
 		Results []struct {
-			Check, Action, State, Object string
-			Source                       struct{ Line int }
+			Check, Action, State string
+			Object               report.About
+			Source               struct{ Line int }
 		}
 	}
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {

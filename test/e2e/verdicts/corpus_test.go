@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"tokenward.dev/tokenward/pkg/apis/tokenward/v1alpha1"
 	"tokenward.dev/tokenward/pkg/cases"
 	"tokenward.dev/tokenward/pkg/workload"
 	"tokenward.dev/tokenward/test/cluster"
@@ -60,7 +61,7 @@ func TestCorpusEndToEnd(t *testing.T) {
 	for _, r := range runs {
 		t.Run("verdicts/"+r.name, func(t *testing.T) { r.compare(t, events) })
 	}
-	if could := len(all) - skipped[ofOtherKeys] - skipped[ofMutation]; len(runs)*100 < could*60 {
+	if could := len(all) - skipped[ofOtherKeys] - skipped[ofMutation] - skipped[ofGuard]; len(runs)*100 < could*60 {
 		t.Errorf("only %d of %d cases ran end to end", len(runs), could)
 	}
 	t.Logf("%d of %d cases ran end to end; not run: %v", len(runs), len(all), skipped)
@@ -97,7 +98,9 @@ func cannotRun(name string, c *cases.Case, bundles bool) string {
 	case strings.HasPrefix(name, "token-in-environment/literal") && bytes.Contains(c.File.Request.Object, []byte("eyJ")):
 		return "its token names another namespace"
 	case c.IsGuarded():
-		return "about a Secret or an account: see test/e2e/guard"
+		return ofGuard
+	case expectsHold(c):
+		return "this webhook holds no pods: see test/e2e/hold"
 	case c.File.Phase == "mutate":
 		return ofMutation
 	case byName[name] != "":
@@ -127,6 +130,15 @@ func cannotRun(name string, c *cases.Case, bundles bool) string {
 // ofMutation is told of cases whose pods policies change: the API server adds to
 // what they expect.
 const ofMutation = "what an API server makes of a changed pod is for TestMutationGolden"
+
+// ofGuard is told of cases about Secrets and accounts.
+const ofGuard = "about a Secret or an account: see test/e2e/guard"
+
+// expectsHold reports whether the pod of a case is held.
+func expectsHold(c *cases.Case) bool {
+	findings := c.File.Expect.Findings
+	return findings != nil && slices.ContainsFunc(*findings, func(f cases.Finding) bool { return f.Action != nil && *f.Action == string(v1alpha1.Hold) })
+}
 
 // ofOtherKeys is told of cases whose tokens are made for keys beside the case;
 // TestVerdictsAgree does the same with tokens of the cluster's own.
