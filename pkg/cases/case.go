@@ -41,8 +41,10 @@ type PublishedTimes struct {
 type File struct {
 	// Checks judge alone; all of them if empty.
 	Checks []string `json:"checks,omitempty"`
-	// Cluster has manifests of all that exists.
-	Cluster []json.RawMessage `json:"cluster,omitempty"`
+	// Cluster has manifests of all that exists; ClusterFiles are files with more of
+	// them, relative to the case file. A case that was read has all in Cluster.
+	Cluster      []json.RawMessage `json:"cluster,omitempty"`
+	ClusterFiles []string          `json:"clusterFiles,omitempty"`
 	// Unknown objects can't be looked up; Absent ones do not exist although
 	// every namespace has them.
 	Unknown []UnknownObject `json:"unknown,omitempty"`
@@ -58,7 +60,9 @@ type File struct {
 	Published map[string]PublishedTimes `json:"published,omitempty"`
 	Issuers   []string                  `json:"issuers,omitempty"`
 	// Policies are TokenPolicies; the built-in one holds unless one is named default.
-	Policies []json.RawMessage `json:"policies,omitempty"`
+	// PolicyFiles are to them what ClusterFiles are to Cluster.
+	Policies    []json.RawMessage `json:"policies,omitempty"`
+	PolicyFiles []string          `json:"policyFiles,omitempty"`
 	// DryRun is the server's --dry-run.
 	DryRun bool `json:"dryRun,omitempty"`
 	// Now is the time of the judgement; a fixed instant if empty.
@@ -145,8 +149,8 @@ type Case struct {
 	now      time.Time
 }
 
-// Load reads the cases in files and, below directories, in all YAML files. The
-// error joins what is wrong with each file.
+// Load reads the cases in files and, below directories, in all YAML files but those
+// of manifests. The error joins what is wrong with each file.
 func Load(paths ...string) ([]*Case, error) {
 	var cases []*Case
 	var errs []error
@@ -166,7 +170,7 @@ func Load(paths ...string) ([]*Case, error) {
 			if err != nil {
 				return err
 			}
-			found, err := parse(compiler, name, data)
+			found, err := parse(compiler, name, data, name != path)
 			cases = append(cases, found...)
 			errs = append(errs, err)
 			return nil
@@ -178,16 +182,20 @@ func Load(paths ...string) ([]*Case, error) {
 
 // Parse reads the cases in one file.
 func Parse(name string, data []byte) ([]*Case, error) {
-	return parse(policy.NewCompiler(policy.Checks()), name, data)
+	return parse(policy.NewCompiler(policy.Checks()), name, data, false)
 }
 
-func parse(compiler *policy.Compiler, name string, data []byte) ([]*Case, error) {
+// parse passes over a file of manifests where mayBeManifests allows it.
+func parse(compiler *policy.Compiler, name string, data []byte, mayBeManifests bool) ([]*Case, error) {
 	docs, err := strictyaml.Split(name, data)
 	if err != nil {
 		return nil, err
 	}
 	if len(docs) == 0 {
 		return nil, fmt.Errorf("%s: the file has no case", name)
+	}
+	if mayBeManifests && areManifests(docs) {
+		return nil, nil
 	}
 	var cases []*Case
 	var errs []error
@@ -247,15 +255,19 @@ func (c *Case) checkExpect(d *strictyaml.Document) error {
 
 func (c *Case) useCluster(d *strictyaml.Document) error {
 	c.cluster = &manifest.Cluster{}
-	for i, m := range c.File.Cluster {
-		part := d.Part(fmt.Sprintf("cluster[%d]", i), m)
-		if err := part.Peek(&metav1.PartialObjectMetadata{}); err != nil {
-			return err
+	parts, all, err := c.parts(d, "cluster", c.File.Cluster, "clusterFiles", c.File.ClusterFiles)
+	if err != nil {
+		return err
+	}
+	for i := range parts {
+		if err := parts[i].Peek(&metav1.PartialObjectMetadata{}); err != nil {
+			return parts[i].place(err)
 		}
-		if err := c.cluster.Add(m); err != nil {
-			return d.ErrorAt(fmt.Sprintf("cluster[%d]", i), err.Error())
+		if err := c.cluster.Add(all[i]); err != nil {
+			return parts[i].place(parts[i].ErrorAt("", err.Error()))
 		}
 	}
+	c.File.Cluster = all
 	for i, o := range c.File.Unknown {
 		at := fmt.Sprintf("unknown[%d]", i)
 		if o.Why == "" {
@@ -335,51 +347,4 @@ func (c *Case) declare(d *strictyaml.Document, at string, o Object, state facts.
 	}
 	c.cluster.Declare(id, state, why)
 	return nil
-}
-
-func (c *Case) usePolicies(d *strictyaml.Document) error {
-	all := c.compiler.Checks()
-	table := all
-	if len(c.File.Checks) > 0 {
-		table = nil
-		for i, id := range c.File.Checks {
-			at := slices.IndexFunc(all, func(check policy.Check) bool { return check.ID == id })
-			if at < 0 {
-				return d.ErrorAt(fmt.Sprintf("checks[%d]", i), unknownCheck(id, all))
-			}
-		}
-		for i := range all {
-			if slices.Contains(c.File.Checks, all[i].ID) {
-				table = append(table, all[i])
-			}
-		}
-	}
-	policies := make([]*policy.Policy, 0, len(c.File.Policies))
-	for i, raw := range c.File.Policies {
-		part := d.Part(fmt.Sprintf("policies[%d]", i), raw)
-		p, err := c.compiler.ParseDocument(&part)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(policies, func(other *policy.Policy) bool { return other.Name == p.Name }) {
-			return part.ErrorAt("metadata.name", fmt.Sprintf("%q is the name of another policy, too", p.Name))
-		}
-		for _, w := range slices.Concat(p.Warnings, p.Expired(c.now)) {
-			c.Warnings = append(c.Warnings, part.ErrorAt("", w).Error())
-		}
-		policies = append(policies, p)
-	}
-	c.snapshot = policy.NewSnapshot(table, policies, policy.Options{DryRun: c.File.DryRun, Hold: true})
-	return nil
-}
-
-func unknownCheck(id string, all []policy.Check) string {
-	ids := make([]string, len(all))
-	for i := range all {
-		ids[i] = all[i].ID
-	}
-	if word := strictyaml.Nearest(id, ids); word != "" {
-		return fmt.Sprintf("unknown check %q; did you mean %q?", id, word)
-	}
-	return fmt.Sprintf("unknown check %q; known are %s", id, strings.Join(ids, ", "))
 }

@@ -171,7 +171,7 @@ func (o *Options) snapshot(objects []object) (*policy.Snapshot, error) {
 			o.Warn("TokenPolicy " + p.Name + ": " + text)
 		}
 	}
-	return policy.NewSnapshot(o.Compiler.Checks(), policies, policy.Options{Hold: true}), errors.Join(errs...)
+	return policy.NewSnapshot(o.Compiler.Checks(), policies, policy.Options{Hold: true, WholeMessages: true}), errors.Join(errs...)
 }
 
 // subject is the object as reports name it.

@@ -87,8 +87,8 @@ type Finding struct {
 	// Subject is what the finding is about, where that is not the request's own object:
 	// "Deployment shop/web".
 	Subject string
-	// Message tells what, where, what will happen and the cure, in at most
-	// MaxMessage characters without a line break.
+	// Message tells what, where, what will happen and the cure, without a line break;
+	// in at most MaxMessage characters, unless the options want whole messages.
 	Message string
 	// Echo marks what another finding says as well: that a Secret could not be read
 	// (secret-exists), or, for a template, what its pods will be found to have. The

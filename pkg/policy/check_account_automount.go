@@ -28,7 +28,7 @@ name.`,
 				return
 			}
 			const path = "automountServiceAccountToken"
-			report(Finding{Path: path, Object: w.Object, State: facts.Present, Message: message(id, func(quote func(string) string) string {
+			report(Finding{Path: path, Object: w.Object, State: facts.Present, Message: message(func(quote func(string) string) string {
 				return "Account " + quote(w.Name) + " (" + path + ") gives every pod that runs as it an API token. Set " + path + ": false."
 			})})
 		},

@@ -9,8 +9,8 @@ import (
 func configMapExists() Check {
 	const id = "config-map-exists"
 	applies := func(r *reference.Reference) bool { return r.Kind == reference.ConfigMap && r.Required() }
-	object := existence{id: id, applies: applies, cure: configMapCure}
-	keys := keyExistence{id: id, applies: applies}
+	object := existence{applies: applies, cure: configMapCure}
+	keys := keyExistence{applies: applies}
 	return Check{
 		ID:      id,
 		Title:   "a referenced ConfigMap, or a key of it, that is absent and not optional",

@@ -25,7 +25,7 @@ environment is the matter of ` + "`token-in-environment`" + `.`,
 		Remedy: `Mount the Secret as a volume, and let the program read the file.`,
 		Find: func(in *Input, report func(Finding)) {
 			in.each(applies, func(r *reference.Reference) {
-				report(in.finding(r, r.Path, facts.Present, message(id, func(quote func(string) string) string {
+				report(in.finding(r, r.Path, facts.Present, message(func(quote func(string) string) string {
 					return subject(r, quote) + " (" + r.Path + ") is put into the environment, for children and crash reports to see. " +
 						"Mount it as a volume instead."
 				})))

@@ -59,7 +59,7 @@ func (in *Input) secretUse(missing *Finding) Finding {
 	if missing.State == facts.Unknown {
 		f.State = facts.Unknown
 	}
-	f.Message = message(secretInUseID, func(quote func(string) string) string {
+	f.Message = message(func(quote func(string) string) string {
 		who, what := in.Gone.who(quote), "Secret "+quote(in.Gone.Name)+" ("+f.Path+")"
 		switch {
 		case f.State == facts.Unknown:

@@ -69,7 +69,7 @@ func (in *Input) holdsOwnToken() bool {
 func (in *Input) accountUse(path string) Finding {
 	f := Finding{Path: path, Object: in.Gone.Object, Subject: in.Gone.Dependent.String(), State: facts.Present}
 	f.atOnce = !in.Pod.Template && in.holdsOwnToken()
-	f.Message = message(accountInUseID, func(quote func(string) string) string {
+	f.Message = message(func(quote func(string) string) string {
 		runs := in.Gone.who(quote) + " runs as account " + quote(in.Gone.Name) + " (" + path + "): "
 		if f.atOnce {
 			return runs + "its tokens are refused at once, and new pods, too. Creating it again helps new pods alone: restart the others then."
@@ -94,7 +94,7 @@ func (in *Input) findTokenSecret(report func(Finding)) func(*reference.Reference
 		}
 		report(Finding{
 			Path: r.Path, Object: in.Gone.Object, Subject: in.Gone.Dependent.String(), State: facts.Present, atOnce: !in.Pod.Template,
-			Message: message(accountInUseID, func(quote func(string) string) string {
+			Message: message(func(quote func(string) string) string {
 				return in.Gone.who(quote) + " uses its token in Secret " + quote(r.Name) + " (" + r.Path +
 					"): the token is refused at once, and the Secret is deleted with account " + quote(in.Gone.Name) + "."
 			}),
@@ -105,7 +105,7 @@ func (in *Input) findTokenSecret(report func(Finding)) func(*reference.Reference
 func (in *Input) unreadTokenSecret(r *reference.Reference, why facts.Why) Finding {
 	return Finding{
 		Path: r.Path, Object: in.Gone.Object, Subject: in.Gone.Dependent.String(), State: facts.Unknown, Why: why,
-		Message: message(accountInUseID, func(quote func(string) string) string {
+		Message: message(func(quote func(string) string) string {
 			return "Whether " + in.Gone.who(quote) + " uses a token of account " + quote(in.Gone.Name) + " in Secret " + quote(r.Name) + " (" + r.Path +
 				") is unknown (" + whyText(why) + "). " + whyCure(why)
 		}),

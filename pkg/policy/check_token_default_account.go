@@ -37,14 +37,14 @@ to that account every pod of the namespace may do.`,
 			}
 		},
 		Find: func(in *Input, report func(Finding)) {
-			in.findDefaultToken(c.id, report)
+			in.findDefaultToken(report)
 			c.find(in, report)
 		},
 	}
 }
 
 // findDefaultToken reports the projected token of a pod that runs as default.
-func (in *Input) findDefaultToken(id string, report func(Finding)) {
+func (in *Input) findDefaultToken(report func(Finding)) {
 	if in.Pod.Spec.ServiceAccountName != reference.DefaultAccount {
 		return
 	}
@@ -56,7 +56,7 @@ func (in *Input) findDefaultToken(id string, report func(Finding)) {
 	if has == facts.Unknown {
 		f.State = facts.Unknown
 	}
-	f.Message = message(id, func(quote func(string) string) string {
+	f.Message = message(func(quote func(string) string) string {
 		if has == facts.Unknown {
 			return "The pod runs as account " + quote(reference.DefaultAccount) + " (" + f.Path + "), of which could not be found out whether it mounts its token."
 		}

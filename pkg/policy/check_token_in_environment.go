@@ -37,14 +37,14 @@ projected token at ` + "`/var/run/secrets/kubernetes.io/serviceaccount`" + `.`,
 		Needs:        c.needs,
 		Find: func(in *Input, report func(Finding)) {
 			c.find(in, report)
-			in.findLiteralTokens(c.id, report)
+			in.findLiteralTokens(report)
 		},
 	}
 }
 
 // findLiteralTokens reports tokens of accounts that are written into the value of a
 // variable. What an UPDATE did not change is not reported.
-func (in *Input) findLiteralTokens(id string, report func(Finding)) {
+func (in *Input) findLiteralTokens(report func(Finding)) {
 	var before map[string]bool // the values that the old pod had
 	reference.EachContainer(&in.Pod.Spec, func(path string, c *corev1.Container) {
 		for i := range c.Env {
@@ -60,7 +60,7 @@ func (in *Input) findLiteralTokens(id string, report func(Finding)) {
 			}
 			at := in.Pod.Prefix + "spec." + path + ".env[" + strconv.Itoa(i) + "].value"
 			account := accountObject(t.Claims.Namespace, t.Claims.ServiceAccount.Name)
-			report(Finding{Path: at, Object: account, State: facts.Present, Message: message(id, func(quote func(string) string) string {
+			report(Finding{Path: at, Object: account, State: facts.Present, Message: message(func(quote func(string) string) string {
 				return "The variable " + quote(c.Env[i].Name) + " (" + at + ") has a token of account " + quote(account.Name) + " in namespace " +
 					quote(account.Namespace) + " in the clear: whoever may read the pod has it. Mount a projected token instead."
 			})})

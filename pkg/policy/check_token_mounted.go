@@ -30,15 +30,15 @@ unknown. Tokens in Secrets are the matter of ` + "`token-long-lived`" + `.`,
 ` + "`mutate.automountServiceAccountToken: false`" + ` does it for every pod.`,
 		Needs: func(in *Input, ask func(facts.Query)) { in.asksAutomount(ask) },
 		Find: func(in *Input, report func(Finding)) {
-			in.findAutomount(id, report)
-			in.findMountedTokens(id, report)
+			in.findAutomount(report)
+			in.findMountedTokens(report)
 		},
 	}
 }
 
 // findAutomount reports a pod that will get the token volume of the API server.
 // A pod that the API server asks about has it already, as any other volume.
-func (in *Input) findAutomount(id string, report func(Finding)) {
+func (in *Input) findAutomount(report func(Finding)) {
 	state := in.automounts(&in.Pod)
 	if state == facts.Absent || !takesTokenVolume(&in.Pod) {
 		return
@@ -47,7 +47,7 @@ func (in *Input) findAutomount(id string, report func(Finding)) {
 		return // an UPDATE did not change it
 	}
 	path := in.Pod.Prefix + "spec.automountServiceAccountToken"
-	report(Finding{Path: path, Object: in.ownAccount(), State: state, Message: message(id, func(quote func(string) string) string {
+	report(Finding{Path: path, Object: in.ownAccount(), State: state, Message: message(func(quote func(string) string) string {
 		if state == facts.Unknown {
 			return "Whether the pod gets a token is unknown (" + path + "): account " + quote(in.Pod.Spec.ServiceAccountName) + " could not be read."
 		}
@@ -66,7 +66,7 @@ func takesTokenVolume(pod *workload.Pod) bool {
 }
 
 // findMountedTokens reports projected tokens that a container mounts.
-func (in *Input) findMountedTokens(id string, report func(Finding)) {
+func (in *Input) findMountedTokens(report func(Finding)) {
 	mounted := mountedIn(&in.Pod)
 	var before podVolumes // those that a container mounted
 	if in.Old != nil {
@@ -90,7 +90,7 @@ func (in *Input) findMountedTokens(id string, report func(Finding)) {
 			state = facts.Unknown
 		}
 		path := in.Pod.Prefix + "spec.volumes[" + strconv.Itoa(i) + "].projected.sources[" + strconv.Itoa(at) + "].serviceAccountToken"
-		report(Finding{Path: path, Object: in.ownAccount(), State: state, Message: message(id, func(quote func(string) string) string {
+		report(Finding{Path: path, Object: in.ownAccount(), State: state, Message: message(func(quote func(string) string) string {
 			account := "a token of account " + quote(in.Pod.Spec.ServiceAccountName)
 			if state == facts.Unknown {
 				return "The pod mounts " + account + " (" + path + ") for audience " + quote(audience) + ": whether the API server takes it is unknown."

@@ -29,7 +29,7 @@ off. Turn the check on by a policy that selects the pods which need a token.`,
 				if was, known := before[at]; state == facts.Present || (known && was == state) {
 					continue
 				}
-				report(Finding{Path: at, Object: in.ownAccount(), State: state, Message: message(id, func(quote func(string) string) string {
+				report(Finding{Path: at, Object: in.ownAccount(), State: state, Message: message(func(quote func(string) string) string {
 					if state == facts.Unknown {
 						if in.automounts(&in.Pod) == facts.Absent {
 							return "Whether the container (" + at + ") has a token is unknown: it mounts a directory above the place where it is looked for."

@@ -34,7 +34,7 @@ needs a token that lasts, exempt the account, with a reason and a date.`,
 			if w.Old != nil {
 				path = `metadata.annotations["` + corev1.ServiceAccountNameKey + `"]`
 			}
-			report(Finding{Path: path, Object: w.Object, State: facts.Present, Message: message(id, func(quote func(string) string) string {
+			report(Finding{Path: path, Object: w.Object, State: facts.Present, Message: message(func(quote func(string) string) string {
 				return "Secret " + quote(w.Name) + " (" + path + ") gets a token of account " + quote(w.account(w.Now)) +
 					" that never expires. Mount a projected token, or use kubectl create token."
 			})})

@@ -276,10 +276,10 @@ func (j *deletionJudgement) unread(lists []string) (ruling, bool) {
 	at := slices.IndexFunc(j.snapshot.checks, func(c Check) bool { return c.ID == id })
 	return ruling{would: v1alpha1.None, finding: Finding{
 		Check: id, Impact: j.snapshot.checks[at].Impact, Object: j.deletion.Object, State: facts.Unknown, Why: facts.Failed, Action: action,
-		Message: message(id, func(quote func(string) string) string {
+		Message: shorten(id, message(func(quote func(string) string) string {
 			return "Not all that may depend on " + string(j.deletion.Object.Kind) + " " + quote(j.deletion.Object.Name) +
 				" could be looked at (" + strings.Join(lists, ", ") + "). What is unknown refuses no deletion."
-		}),
+		})),
 	}}, true
 }
 

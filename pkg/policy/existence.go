@@ -42,7 +42,7 @@ func (e existence) findOne(in *Input, r *reference.Reference, report func(Findin
 	case facts.Present:
 	case facts.Unknown:
 		if provided, _ := in.provided(r); provided != facts.Present {
-			report(in.finding(r, r.Path, facts.Unknown, unknownText(e.id, r, r.Path, "it is", fact.Why)))
+			report(in.finding(r, r.Path, facts.Unknown, unknownText(r, r.Path, "it is", fact.Why)))
 		}
 	case facts.Absent:
 		e.absent(in, r, report)
@@ -55,11 +55,11 @@ func (e existence) absent(in *Input, r *reference.Reference, report func(Finding
 	case facts.Present:
 	case facts.Unknown:
 		why := in.Facts.Get(class).Why
-		f := in.finding(r, r.Path, facts.Unknown, unknownProviderText(e.id, r, in.fact(r).Why, class, why))
+		f := in.finding(r, r.Path, facts.Unknown, unknownProviderText(r, in.fact(r).Why, class, why))
 		f.Why = why
 		report(f)
 	case facts.Absent:
-		report(in.finding(r, r.Path, facts.Absent, missingText(e.id, r, in.fact(r).Why, func(quote func(string) string) string {
+		report(in.finding(r, r.Path, facts.Absent, missingText(r, in.fact(r).Why, func(quote func(string) string) string {
 			if e.cure == nil {
 				return "Create it, or correct the name."
 			}

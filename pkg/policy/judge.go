@@ -68,6 +68,9 @@ func (p *Plan) try(t *trial, rulings []ruling, places map[string]int) []ruling {
 	p.input.Parameters, p.input.toldOfBound = t.parameters, false
 	t.check.Find(&p.input, func(f Finding) {
 		f.Check, f.Impact = t.check.ID, t.check.Impact
+		if !p.snapshot.options.WholeMessages {
+			f.Message = shorten(f.Check, f.Message)
+		}
 		if f.State == facts.Unknown && f.Why == facts.NoReason {
 			f.Why = p.input.Facts.Get(f.Object).Why
 		}

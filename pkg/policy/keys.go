@@ -45,10 +45,10 @@ func (k keyExistence) findOne(in *Input, r *reference.Reference, report func(Fin
 	}
 	// One finding a reference: what is absent comes before what is unknown.
 	if absent := keysIn(r, &fact, facts.Absent); len(absent) > 0 {
-		report(in.finding(r, absent[0].Path, facts.Absent, missingKeyText(k.id, r, absent)))
+		report(in.finding(r, absent[0].Path, facts.Absent, missingKeyText(r, absent)))
 	} else if unknown := keysIn(r, &fact, facts.Unknown); len(unknown) > 0 && fact.Provided == "" {
 		path := unknown[0].Path
-		report(in.finding(r, path, facts.Unknown, unknownText(k.id, r, path, "the key is", fact.Why)))
+		report(in.finding(r, path, facts.Unknown, unknownText(r, path, "the key is", fact.Why)))
 	}
 }
 

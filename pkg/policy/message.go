@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -16,42 +17,56 @@ const MaxMessage = 256
 // maxCheckID leaves the message of a finding at least 220 characters.
 const maxCheckID = 34
 
-// message builds the text of a finding. write gets a function that quotes a
-// name, abbreviated in the middle if need be; control characters are escaped,
-// so that no message has a line break.
-func message(checkID string, write func(quote func(string) string) string) string {
+// message builds the text of a finding, with whole names; shorten makes it fit. write
+// gets a function that quotes a name; control characters are escaped, so that no
+// message has a line break.
+func message(write func(quote func(string) string) string) string {
+	return write(strconv.QuoteToASCII)
+}
+
+// quoted is a name in a message.
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// shorten abbreviates the names in a message in the middle until it fits behind the
+// id of its check; if that is not enough, it is cut.
+func shorten(checkID, text string) string {
 	limit := MaxMessage - len(checkID) - len(": ")
-	var text string
+	if len(text) <= limit {
+		return text
+	}
+	short := text
 	// A Secret's name may have 253 characters, a key's as many.
 	for _, n := range [...]int{253, 80, 48, 32, 20} {
-		text = write(func(name string) string { return quote(name, n) })
-		if len(text) <= limit {
-			return text
+		short = quoted.ReplaceAllStringFunc(text, func(name string) string { return abbreviate(name, n) })
+		if len(short) <= limit {
+			return short
 		}
 	}
-	return text[:limit-len("...")] + "..."
+	return short[:limit-len("...")] + "..."
 }
 
 // Message builds a line of at most MaxMessage characters that belongs to no
 // check. write gets a function that quotes a name and abbreviates it if need be.
-func Message(write func(quote func(string) string) string) string { return message("", write) }
+func Message(write func(quote func(string) string) string) string {
+	return shorten("", message(write))
+}
 
-func quote(name string, n int) string {
-	q := strconv.QuoteToASCII(name)
-	if len(q) <= n+2 {
-		return q
+func quote(name string, n int) string { return abbreviate(strconv.QuoteToASCII(name), n) }
+
+func abbreviate(quoted string, n int) string {
+	if len(quoted) <= n+2 {
+		return quoted
 	}
-	q = q[1 : len(q)-1]
 	half := (n - len("...")) / 2
-	return `"` + q[:half] + "..." + q[len(q)-half:] + `"`
+	return quoted[:1+half] + "..." + quoted[len(quoted)-1-half:]
 }
 
 // line is what a person reads of a finding: its check, then its message.
 func (f *Finding) line() string { return f.Check + ": " + f.Message }
 
 // missingText: `Secret "db" (spec.volumes[0].secret.secretName) does not exist: the pod will hang ...`
-func missingText(checkID string, r *reference.Reference, why facts.Why, cure func(quote func(string) string) string) string {
-	return message(checkID, func(quote func(string) string) string {
+func missingText(r *reference.Reference, why facts.Why, cure func(quote func(string) string) string) string {
+	return message(func(quote func(string) string) string {
 		if r.Nameless() {
 			return r.Path + " is empty: the API server refuses such a pod. Write the name of the " + string(r.Kind) + "."
 		}
@@ -69,8 +84,8 @@ func absentText(why facts.Why) string {
 }
 
 // missingKeyText: `Secret "db" has no key "user" (spec...items[0].key): the pod will hang ...`
-func missingKeyText(checkID string, r *reference.Reference, keys []reference.Key) string {
-	return message(checkID, func(quote func(string) string) string {
+func missingKeyText(r *reference.Reference, keys []reference.Key) string {
+	return message(func(quote func(string) string) string {
 		more := ""
 		if len(keys) > 1 {
 			more = ", nor " + strconv.Itoa(len(keys)-1) + " more that the pod asks for"
@@ -81,8 +96,8 @@ func missingKeyText(checkID string, r *reference.Reference, keys []reference.Key
 }
 
 // unknownText: `Secret "db" (spec...) could not be looked up (forbidden): if it is missing, the pod ...`
-func unknownText(checkID string, r *reference.Reference, path, what string, why facts.Why) string {
-	return message(checkID, func(quote func(string) string) string {
+func unknownText(r *reference.Reference, path, what string, why facts.Why) string {
+	return message(func(quote func(string) string) string {
 		return subject(r, quote) + " (" + path + ") could not be looked up (" + whyText(why) + "): if " + what +
 			" missing, " + r.Use.Consequence() + ". " + whyCure(why)
 	})
@@ -90,12 +105,12 @@ func unknownText(checkID string, r *reference.Reference, path, what string, why 
 
 // unknownProviderText is for a Secret that does not exist, while it could not be
 // found out whether the class makes it.
-func unknownProviderText(checkID string, r *reference.Reference, absent facts.Why, class facts.Object, why facts.Why) string {
+func unknownProviderText(r *reference.Reference, absent facts.Why, class facts.Object, why facts.Why) string {
 	missing := "does not exist"
 	if absent == facts.NotGiven {
 		missing = "is not among the manifests"
 	}
-	return message(checkID, func(quote func(string) string) string {
+	return message(func(quote func(string) string) string {
 		return subject(r, quote) + " (" + r.Path + ") " + missing + ", and whether " + string(class.Kind) + " " + quote(class.Name) +
 			" makes it is unknown (" + whyText(why) + "): if not, " + r.Use.Consequence() + "."
 	})

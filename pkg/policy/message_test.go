@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -19,16 +20,29 @@ func TestMessagesFitWhateverTheNames(t *testing.T) {
 		}
 		id := strings.Repeat("x", maxCheckID)
 		for _, text := range []string{
-			missingText(id, r, facts.NotGiven, func(quote func(string) string) string { return "Use " + quote(name) + "." }),
-			missingKeyText(id, r, r.Keys),
-			unknownText(id, r, r.Path, "it is", facts.Forbidden),
-			unknownText(id, r, r.Path, "it is", facts.Unauthorized),
-			unknownProviderText(id, r, facts.NotGiven, facts.Object{Name: name}, facts.Timeout),
+			missingText(r, facts.NotGiven, func(quote func(string) string) string { return "Use " + quote(name) + "." }),
+			missingKeyText(r, r.Keys),
+			unknownText(r, r.Path, "it is", facts.Forbidden),
+			unknownText(r, r.Path, "it is", facts.Unauthorized),
+			unknownProviderText(r, facts.NotGiven, facts.Object{Name: name}, facts.Timeout),
 		} {
+			if !strings.Contains(text, strconv.QuoteToASCII(name)) {
+				t.Errorf("a name that is not whole: %q", text)
+			}
+			text = shorten(id, text)
 			if len(id)+2+len(text) > MaxMessage || strings.ContainsAny(text, "\n\r\t") {
 				t.Errorf("%d characters: %q", len(text), text)
 			}
 		}
+	}
+}
+
+func TestNamesAreAbbreviatedInTheMiddle(t *testing.T) {
+	name := strings.Repeat("a", 150) + `"\` + strings.Repeat("z", 150)
+	got := Message(func(quote func(string) string) string { return "Secret " + quote(name) + " and \"db\" are there." })
+	want := `Secret "` + strings.Repeat("a", 38) + "..." + strings.Repeat("z", 38) + `" and "db" are there.`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

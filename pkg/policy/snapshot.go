@@ -18,6 +18,9 @@ type Options struct {
 	Hold bool
 	// HoldNever are namespaces where no pod is held, beside kube-system.
 	HoldNever []string
+	// WholeMessages leaves the messages of findings as long as they are. Reports are
+	// not admission: they have room for names of any length.
+	WholeMessages bool
 }
 
 // Snapshot is an immutable set of policies with the table of checks that they

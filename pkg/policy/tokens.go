@@ -237,7 +237,7 @@ func (c tokenCheck) find(in *Input, report func(Finding)) {
 			if f == nil || state == facts.Present || state == f.state {
 				return
 			}
-			state, why, text = f.state, f.why, message(c.id, func(quote func(string) string) string {
+			state, why, text = f.state, f.why, message(func(quote func(string) string) string {
 				return subject(r, quote) + " (" + r.Path + ") " + f.text(quote)
 			})
 		})
@@ -257,7 +257,7 @@ func (c tokenCheck) findUnread(in *Input, s *UsedSecret, report func(Finding)) {
 	if provided, _ := in.provided(r); provided == facts.Present && !s.Fact.Why.IsCallersDoing() {
 		return
 	}
-	f := in.finding(r, r.Path, facts.Unknown, message(c.id, func(quote func(string) string) string {
+	f := in.finding(r, r.Path, facts.Unknown, message(func(quote func(string) string) string {
 		return subject(r, quote) + " (" + r.Path + ") could not be read (" + whyText(s.Fact.Why) + "), so that it was not looked into. " + whyCure(s.Fact.Why)
 	}))
 	f.Echo = true

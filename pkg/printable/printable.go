@@ -8,6 +8,7 @@
 package printable
 
 import (
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -25,15 +26,23 @@ const (
 	cut = "..."
 )
 
+// Whole as the limit of a text cuts nothing.
+const Whole = math.MaxInt
+
 // Name returns a name as it is, or quoted as in Go if it has a character that
 // must not be printed, so that two names never look alike. A long one is cut. One
 // that a CI system would take for a command is quoted, too.
-func Name(name string) string {
+func Name(name string) string { return nameWithin(name, maxName) }
+
+// WholeName is Name for files: it cuts nothing.
+func WholeName(name string) string { return nameWithin(name, Whole) }
+
+func nameWithin(name string, limit int) string {
 	if !strings.ContainsFunc(name, unprintable) && utf8.ValidString(name) && !command.MatchString(name) {
-		return clip(name, maxName)
+		return clip(name, limit)
 	}
 	quoted := strconv.Quote(name)
-	return disarm(`"` + clip(quoted[1:len(quoted)-1], maxName) + `"`)
+	return disarm(`"` + clip(quoted[1:len(quoted)-1], limit) + `"`)
 }
 
 // command is what the logs of CI systems act on: "::error::" at the start of a line

@@ -90,12 +90,12 @@ func writeGitLab(w io.Writer, r *Report, _ Options) error {
 		if severity == "" {
 			severity = "info"
 		}
-		text := printable.Text(strings.Join(append([]string{f.Subject.String() + ": " + f.Message}, f.remarks()...), "; "), maxText)
+		text := printable.Text(strings.Join(append([]string{f.Subject.String() + ": " + f.Message}, f.remarks()...), "; "), printable.Whole)
 		all = append(all, gitlabFinding{text, f.Check, f.fingerprint(), severity, gitlabPlace(f.Source)})
 	}
 	for i := range r.Errors {
 		e := &r.Errors[i]
-		all = append(all, gitlabFinding{printable.Text(e.Message, maxText), "not-read", sum("not-read", e.String()), "major", gitlabPlace(e.Source)})
+		all = append(all, gitlabFinding{printable.Text(e.Message, printable.Whole), "not-read", sum("not-read", e.String()), "major", gitlabPlace(e.Source)})
 	}
 	return encodeJSON(w, all)
 }
@@ -105,5 +105,5 @@ func gitlabPlace(at *Position) gitlabLocation {
 	if at == nil {
 		return gitlabLocation{".", gitlabLines{1}}
 	}
-	return gitlabLocation{printable.Name(strings.TrimPrefix(filepath.ToSlash(at.File), "./")), gitlabLines{max(1, at.Line)}}
+	return gitlabLocation{printable.WholeName(strings.TrimPrefix(filepath.ToSlash(at.File), "./")), gitlabLines{max(1, at.Line)}}
 }

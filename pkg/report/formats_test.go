@@ -265,6 +265,27 @@ func TestAtLeastCountsWhatIsInForce(t *testing.T) {
 }
 
 // A message of an API server and a name in a manifest are anybody's words.
+func TestFilesHaveWholeNames(t *testing.T) {
+	name := strings.Repeat("n", 5000) + "-end"
+	pod := Object{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: name}
+	r := &Report{
+		Objects: []Object{pod}, Errors: []Problem{{Message: "not read: " + name}},
+		Results: []Result{{
+			Check: "secret-exists", Action: v1alpha1.Warn, State: "absent", Subject: pod, About: secret(name), Path: "spec.volumes[0].secret.secretName",
+			Message: `Secret "` + name + `" does not exist`, Notes: []string{"a note on " + name},
+		}},
+	}
+	for format, want := range map[string]int{"json": 5, "yaml": 5, "sarif": 6, "junit": 7, "gitlab": 4} {
+		text := write(t, format, r, Options{})
+		if format == "yaml" {
+			text = strings.ReplaceAll(strings.ReplaceAll(text, "\n", ""), " ", "")
+		}
+		if got := strings.Count(text, name); got != want {
+			t.Errorf("%s: the whole name %d times, want %d", format, got, want)
+		}
+	}
+}
+
 func TestNothingStrangeReachesATerminalOrALogOfCI(t *testing.T) {
 	const strange = "\x1b[2J\x07\u009b\u202e\xff"
 	evil := Object{APIVersion: "v1", Kind: "Pod", Name: "a" + strange, Template: "t\r" + strange, Source: &Position{"f\n.yaml", 1, 1}}

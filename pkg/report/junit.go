@@ -25,9 +25,9 @@ func writeJUnit(w io.Writer, r *Report, o Options) error {
 	}
 	for i := range r.Objects {
 		object := &r.Objects[i]
-		c := junitCase{ClassName: printable.Name(object.Kind), Name: printable.Name(object.String())}
+		c := junitCase{ClassName: printable.WholeName(object.Kind), Name: printable.WholeName(object.String())}
 		if object.Source != nil {
-			c.File = printable.Name(object.Source.File)
+			c.File = printable.WholeName(object.Source.File)
 			c.ClassName = c.File
 		}
 		var failures, others []string
@@ -68,9 +68,9 @@ func (o *Object) key() Object {
 func (f *Result) line() string {
 	where := ""
 	if f.Source != nil {
-		where = fmt.Sprintf("%s:%d: ", printable.Name(f.Source.File), f.Source.Line)
+		where = fmt.Sprintf("%s:%d: ", printable.WholeName(f.Source.File), f.Source.Line)
 	}
-	text := where + f.label() + " " + f.Check + ": " + printable.Text(f.Message, maxText)
+	text := where + f.label() + " " + f.Check + ": " + printable.Text(f.Message, printable.Whole)
 	if more := f.remarks(); len(more) > 0 {
 		text += " (" + strings.Join(more, "; ") + ")"
 	}

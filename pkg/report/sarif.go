@@ -32,15 +32,15 @@ func writeSARIF(w io.Writer, r *Report, o Options) error {
 		f := &r.Results[i]
 		result := sarifResult{
 			RuleID: f.Check, Level: level(f.Action), Locations: []sarifLocation{f.location()},
-			Message:             sarifText{Text: strings.Join(append([]string{printable.Text(f.Message, maxText)}, f.remarks()...), "\n")},
+			Message:             sarifText{Text: strings.Join(append([]string{printable.Text(f.Message, printable.Whole)}, f.remarks()...), "\n")},
 			PartialFingerprints: map[string]string{fingerprint: f.fingerprint()},
-			Properties:          map[string]any{"action": f.label(), "state": f.State, "object": printable.Name(f.About.String())},
+			Properties:          map[string]any{"action": f.label(), "state": f.State, "object": printable.WholeName(f.About.String())},
 		}
 		if at, ok := places[f.Check]; ok {
 			result.RuleIndex = &at
 		}
 		if f.Accepted != "" {
-			result.Suppressions = []sarifSuppression{{Kind: "inSource", Justification: printable.Text(f.Accepted, maxText)}}
+			result.Suppressions = []sarifSuppression{{Kind: "inSource", Justification: printable.Text(f.Accepted, printable.Whole)}}
 		}
 		if f.Action == "" { // dry run alone
 			result.Level = level(v1alpha1.Audit)
@@ -60,7 +60,7 @@ func (r *Report) invocations() []sarifInvocation {
 	one := sarifInvocation{Successful: len(r.Errors) == 0}
 	for i := range r.Errors {
 		e := &r.Errors[i]
-		n := sarifNotification{Level: "error", Message: sarifText{Text: printable.Text(e.Message, maxText)}}
+		n := sarifNotification{Level: "error", Message: sarifText{Text: printable.Text(e.Message, printable.Whole)}}
 		if e.Source != nil {
 			n.Locations = []sarifLocation{{Physical: physical(e.Source)}}
 		}
@@ -101,7 +101,7 @@ func level(a v1alpha1.Action) string {
 // location has the object and the field and, where there is a file, the line.
 func (f *Result) location() sarifLocation {
 	out := sarifLocation{Logical: []sarifLogical{{
-		Name: printable.Name(f.Subject.Name), Full: printable.Name(f.Subject.String() + " " + f.Path), Kind: "resource",
+		Name: printable.WholeName(f.Subject.Name), Full: printable.WholeName(f.Subject.String() + " " + f.Path), Kind: "resource",
 	}}}
 	if f.Source == nil {
 		return out

@@ -15,7 +15,7 @@ import (
 // lineWidth is that of a terminal as it always was.
 const lineWidth = 80
 
-// maxText bounds a remark: the names of some policies, an event, a reason.
+// maxText bounds what a terminal shows of a message or a remark. Files have it whole.
 const maxText = 4 << 10
 
 // writeTable is for people: a block for each object at fault, with what depends on
@@ -219,7 +219,7 @@ func (f *Result) remarks() []string {
 	}
 	out = append(out, f.Notes...)
 	for i := range out {
-		out[i] = printable.Text(out[i], maxText)
+		out[i] = printable.Text(out[i], printable.Whole)
 	}
 	return out
 }
@@ -306,7 +306,7 @@ func writeWide(w io.Writer, r *Report, _ Options) error {
 		if f.Accepted != "" {
 			label = "none"
 		}
-		message := strings.Join(append([]string{printable.Text(f.Message, maxText)}, f.remarks()...), "; ")
+		message := printable.Text(strings.Join(append([]string{f.Message}, f.remarks()...), "; "), maxText)
 		if _, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", label, f.State, f.Check, printable.Name(f.Subject.String()), printable.Name(f.About.String()), where, message); err != nil {
 			return err
 		}

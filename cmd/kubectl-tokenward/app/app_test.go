@@ -31,6 +31,7 @@ func TestTestCommand(t *testing.T) {
 	pass := writeCase(t, "good.yaml", good)
 	fail := writeCase(t, "bad.yaml", strings.Replace(good, "name: db,", "name: other,", 1))
 	broken := writeCase(t, "broken.yaml", strings.Replace(good, "expect:", "expct:", 1))
+	two := writeCase(t, "two.yaml", strings.Replace(good, "name: db,", "name: other,", 1)+"---"+good)
 	tests := []struct {
 		name     string
 		args     []string
@@ -46,6 +47,11 @@ func TestTestCommand(t *testing.T) {
 		{"no path", []string{"test"}, exitFailed, "", "give at least one case file or directory"},
 		{"a path that is not there", []string{"test", "/nonexistent"}, exitFailed, "0 passed, 0 failed, 1 could not be run\n", "1 errors"},
 		{"a directory without cases", []string{"test", t.TempDir()}, exitFailed, "", "there are no case files"},
+		{"the cases of one name", []string{"test", "--run", "goo[dt]", pass, fail}, exitClean, "1 passed, 0 failed\n", ""},
+		{"the second case of a file", []string{"test", "--run", "two.yaml#2$", two}, exitClean, "1 passed, 0 failed\n", ""},
+		{"a name that no case has", []string{"test", "--run", "nothing", pass, fail}, exitFailed, "", `--run: no case matches "nothing"`},
+		{"a name that no case has, beside a broken file", []string{"test", "--run", "nothing", broken, pass}, exitFailed, "0 passed, 0 failed, 1 could not be run\n", "1 errors"},
+		{"a name that is no regular expression", []string{"test", "--run", "(", pass}, exitFailed, "", "--run: error parsing regexp"},
 		{"a format that there is not", []string{"test", "-o", "xml", pass}, exitFailed, "", `--output: "xml" is none of json, junit, table, text, yaml`},
 		{"a command that there is not", []string{"tset"}, exitFailed, "", `unknown command "tset"`},
 	}

@@ -154,3 +154,17 @@ func TestNoClusterIsAskedUnlessItIsAskedFor(t *testing.T) {
 		t.Errorf("status %d, and %d requests with --live: %s", status, asked.Load(), errOut.String())
 	}
 }
+
+func TestCheckWritesWholeNamesIntoFiles(t *testing.T) {
+	name := strings.Repeat("n", 5000) + "-end"
+	path := writeCase(t, "web.yaml", strings.Replace(lacksSecret, "{name: db}", "{name: "+name+"}", 1))
+	for format, cut := range map[string]bool{"json": false, "yaml": false, "sarif": false, "junit": false, "wide": true} {
+		var out, errOut bytes.Buffer
+		Main(t.Context(), []string{"check", "-o", format, "-f", path}, &out, &errOut)
+		plain := strings.NewReplacer(`\"`, `"`, "&#34;", `"`).Replace(strings.Join(strings.Fields(out.String()), " "))
+		whole := strings.Contains(plain, `Secret "`+name+`" (spec.`)
+		if whole == cut {
+			t.Errorf("%s: the message has the whole name: %v\n%.300s", format, whole, out.String())
+		}
+	}
+}
