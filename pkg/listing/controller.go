@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -56,7 +56,7 @@ func (l *Lister) mayServe(ctx context.Context, kind schema.GroupVersionKind) boo
 // servers take references that name what none of them can have, and the client puts
 // names into paths as they are.
 func isPossible(kind schema.GroupVersionKind, owner *metav1.OwnerReference) bool {
-	name := len(owner.Name) <= validation.DNS1123SubdomainMaxLength && len(path.IsValidPathSegmentName(owner.Name)) == 0
+	name := len(owner.Name) <= validation.DNS1123SubdomainMaxLength && len(content.IsPathSegmentName(owner.Name)) == 0
 	uid := len(validation.IsDNS1123Subdomain(string(owner.UID))) == 0
 	group := kind.Group == "" || len(validation.IsDNS1123Subdomain(kind.Group)) == 0
 	return name && uid && group && len(validation.IsDNS1035Label(kind.Version)) == 0 && len(validation.IsDNS1035Label(strings.ToLower(kind.Kind))) == 0
